@@ -1,0 +1,5 @@
+//! labrun: a job server that ships beside a lab instrument. One binary, one data directory, one command.
+//!
+//! The map of the house; arrows point down only.
+
+pub mod domain;
