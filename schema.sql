@@ -1,0 +1,215 @@
+-- The whole database, in numbered steps. A step, once shipped, is never changed; a new one is added below it.
+-- `store/migrate.rs` applies the steps above `user_version`, each in a transaction of its own.
+--
+-- Times are microseconds since 1970 UTC. Booleans are 0 or 1. Keys are AUTOINCREMENT, so that none is used twice
+-- (contract §1). The CHECKs on jobs are the second guard behind `domain/lifecycle.rs`: no code can write a state
+-- that the rules do not know.
+
+-- v1
+
+CREATE TABLE users (
+    pk               INTEGER PRIMARY KEY AUTOINCREMENT,
+    username         TEXT    NOT NULL UNIQUE,
+    password_hash    TEXT    NOT NULL,
+    -- Counts password changes and deactivations; a token names the count it was made under and dies with it.
+    credentials      INTEGER NOT NULL DEFAULT 1,
+    first_name       TEXT    NOT NULL DEFAULT '',
+    last_name        TEXT    NOT NULL DEFAULT '',
+    email            TEXT    NOT NULL DEFAULT '',
+    is_active        INTEGER NOT NULL DEFAULT 1 CHECK (is_active IN (0, 1)),
+    is_staff         INTEGER NOT NULL DEFAULT 0 CHECK (is_staff IN (0, 1)),
+    is_superuser     INTEGER NOT NULL DEFAULT 0 CHECK (is_superuser IN (0, 1)),
+    date_joined      INTEGER NOT NULL,
+    last_login       INTEGER
+) STRICT;
+
+CREATE TABLE hardware_generations (
+    pk                      INTEGER PRIMARY KEY AUTOINCREMENT,
+    generation              TEXT NOT NULL UNIQUE,
+    min_compute_capability  REAL NOT NULL,
+    max_compute_capability  REAL NOT NULL
+) STRICT;
+
+CREATE TABLE job_types (
+    pk    INTEGER PRIMARY KEY AUTOINCREMENT,
+    name  TEXT NOT NULL UNIQUE,
+    pkg   TEXT NOT NULL,
+    cls   TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE job_contracts (
+    pk    INTEGER PRIMARY KEY AUTOINCREMENT,
+    name  TEXT NOT NULL UNIQUE,
+    pkg   TEXT NOT NULL,
+    cls   TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE domains (
+    pk           INTEGER PRIMARY KEY AUTOINCREMENT,
+    name         TEXT NOT NULL UNIQUE CHECK (length(name) = 2),
+    description  TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE licences (
+    pk    INTEGER PRIMARY KEY AUTOINCREMENT,
+    name  TEXT NOT NULL UNIQUE,
+    url   TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE frameworks (
+    pk       INTEGER PRIMARY KEY AUTOINCREMENT,
+    name     TEXT NOT NULL,
+    version  TEXT NOT NULL,
+    UNIQUE (name, version)
+) STRICT;
+
+CREATE TABLE cuda_versions (
+    pk                  INTEGER PRIMARY KEY AUTOINCREMENT,
+    version             TEXT NOT NULL UNIQUE,
+    full_version        TEXT NOT NULL,
+    min_driver_version  TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE docker_images (
+    pk                       INTEGER PRIMARY KEY AUTOINCREMENT,
+    name                     TEXT    NOT NULL,
+    version                  TEXT    NOT NULL,
+    url                      TEXT    NOT NULL,
+    registry_url             TEXT    NOT NULL,
+    registry_username        TEXT,
+    registry_password        TEXT,
+    cuda_version             INTEGER NOT NULL REFERENCES cuda_versions,
+    framework                INTEGER NOT NULL REFERENCES frameworks,
+    domain                   INTEGER NOT NULL REFERENCES domains,
+    licence                  INTEGER NOT NULL REFERENCES licences,
+    min_hardware_generation  INTEGER REFERENCES hardware_generations,
+    cpu                      INTEGER NOT NULL CHECK (cpu IN (0, 1)),
+    UNIQUE (name, version)
+) STRICT;
+
+-- What a docker image can do: the contracts of its tasks.
+CREATE TABLE docker_tasks (
+    docker_image  INTEGER NOT NULL REFERENCES docker_images ON DELETE CASCADE,
+    contract      INTEGER NOT NULL REFERENCES job_contracts,
+    PRIMARY KEY (docker_image, contract)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job_templates (
+    pk             INTEGER PRIMARY KEY AUTOINCREMENT,
+    name           TEXT    NOT NULL,
+    version        INTEGER NOT NULL CHECK (version >= 1),
+    description    TEXT    NOT NULL,
+    scope          TEXT    NOT NULL,
+    domain         INTEGER REFERENCES domains,
+    licence        INTEGER NOT NULL REFERENCES licences,
+    kind           TEXT    NOT NULL CHECK (kind IN ('workable', 'meta')),
+    -- The contract and the executor stand beside the JSON of `specific`, since lists filter by them.
+    type           TEXT             CHECK ((type IS NOT NULL) = (kind = 'workable')),
+    executor_class TEXT             CHECK ((executor_class IS NOT NULL) = (kind = 'workable')),
+    required_packages TEXT          CHECK ((required_packages IS NOT NULL) = (kind = 'workable')),
+    body           TEXT             CHECK ((body IS NOT NULL) = (kind = 'workable')),
+    specific       TEXT    NOT NULL CHECK (json_valid(specific)),
+    creator        INTEGER NOT NULL REFERENCES users,
+    creation_time  INTEGER NOT NULL,
+    deletion_time  INTEGER
+) STRICT;
+
+-- One live template per name and version; also finds the highest version of a name.
+CREATE UNIQUE INDEX job_templates_live ON job_templates (name, version) WHERE deletion_time IS NULL;
+
+CREATE TABLE nodes (
+    pk                   INTEGER PRIMARY KEY AUTOINCREMENT,
+    ip                   TEXT    NOT NULL CHECK (length(ip) BETWEEN 1 AND 39),
+    "index"              INTEGER NOT NULL CHECK ("index" BETWEEN 0 AND 32767),
+    driver_version       TEXT,
+    hardware_generation  INTEGER REFERENCES hardware_generations,
+    gpu_mem              INTEGER CHECK (gpu_mem >= 0),
+    cpu_mem              INTEGER NOT NULL CHECK (cpu_mem >= 0),
+    last_seen            INTEGER,
+    -- The job this node works on; it outlives the node's hold on the job until the node says `finish` (contract §5).
+    current_job          INTEGER REFERENCES jobs ON DELETE SET NULL,
+    creator              INTEGER NOT NULL REFERENCES users,
+    UNIQUE (ip, "index")
+) STRICT;
+
+-- Clears current_job when a job is hard-deleted.
+CREATE INDEX nodes_current_job ON nodes (current_job) WHERE current_job IS NOT NULL;
+
+CREATE TABLE jobs (
+    pk                INTEGER PRIMARY KEY AUTOINCREMENT,
+    template          INTEGER NOT NULL REFERENCES job_templates,
+    kind              TEXT    NOT NULL CHECK (kind IN ('workable', 'meta')),
+    parent            INTEGER REFERENCES jobs ON DELETE CASCADE,
+    -- The name of the parent's node that this job is.
+    child_name        TEXT    CHECK ((child_name IS NULL) = (parent IS NULL)),
+    phase             TEXT    NOT NULL CHECK (phase IN ('created', 'started', 'errored', 'finished', 'cancelled')),
+    node              INTEGER REFERENCES nodes ON DELETE SET NULL,
+    start_time        INTEGER,
+    end_time          INTEGER,
+    error_reason      TEXT,
+    progress_amount   REAL    NOT NULL DEFAULT 0 CHECK (progress_amount BETWEEN 0 AND 1),
+    input_values      TEXT    NOT NULL CHECK (json_valid(input_values)),
+    parameter_values  TEXT    NOT NULL CHECK (json_valid(parameter_values)),
+    description       TEXT    NOT NULL,
+    -- What create-job asked of notifications, as it was given, for the job and for its children.
+    notifications     TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(notifications)),
+    creator           INTEGER NOT NULL REFERENCES users,
+    creation_time     INTEGER NOT NULL,
+    deletion_time     INTEGER,
+    CHECK ((end_time IS NOT NULL) = (phase IN ('errored', 'finished', 'cancelled'))),
+    CHECK ((error_reason IS NOT NULL) = (phase IN ('errored', 'cancelled'))),
+    CHECK (phase <> 'cancelled' OR error_reason = 'Cancelled'),
+    CHECK (phase <> 'created' OR (start_time IS NULL AND progress_amount = 0)),
+    CHECK (phase NOT IN ('started', 'finished', 'errored') OR start_time IS NOT NULL),
+    CHECK (phase <> 'finished' OR progress_amount = 1),
+    -- A workable job that runs is held; a meta-job never is.
+    CHECK (phase <> 'started' OR kind = 'meta' OR node IS NOT NULL),
+    CHECK (kind = 'workable' OR node IS NULL)
+) STRICT;
+
+-- The launcher's question: free workable jobs, oldest first.
+CREATE INDEX jobs_free ON jobs (pk) WHERE phase = 'created' AND node IS NULL AND kind = 'workable' AND deletion_time IS NULL;
+-- The unfinished jobs of a node, asked when it is destroyed; and lists by node.
+CREATE INDEX jobs_by_node ON jobs (node) WHERE node IS NOT NULL;
+-- The children of a meta-job.
+CREATE INDEX jobs_by_parent ON jobs (parent) WHERE parent IS NOT NULL;
+-- The jobs of a template, asked when it is hard-deleted; and lists by template.
+CREATE INDEX jobs_by_template ON jobs (template);
+
+CREATE TABLE job_outputs (
+    pk             INTEGER PRIMARY KEY AUTOINCREMENT,
+    job            INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    name           TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+    type           TEXT    NOT NULL CHECK (length(type) BETWEEN 1 AND 500),
+    size           INTEGER NOT NULL CHECK (size >= 0),
+    sha256         TEXT    NOT NULL CHECK (length(sha256) = 64),
+    creator        INTEGER NOT NULL REFERENCES users,
+    creation_time  INTEGER NOT NULL,
+    deletion_time  INTEGER
+) STRICT;
+
+-- One live output per name and type of a job; also finds an output by name, and a job's outputs.
+CREATE UNIQUE INDEX job_outputs_live ON job_outputs (job, name, type) WHERE deletion_time IS NULL;
+-- All outputs of a job, the removed ones too, for its hard delete.
+CREATE INDEX job_outputs_by_job ON job_outputs (job);
+-- Whether any output still names some bytes, asked by the sweep.
+CREATE INDEX job_outputs_by_sha256 ON job_outputs (sha256);
+
+-- Every transition of every job, written in the transaction that makes it. Watchers read it by `seq`.
+CREATE TABLE events (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+    job          INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    time         INTEGER NOT NULL,
+    transition   TEXT    NOT NULL CHECK (transition IN ('create', 'acquire', 'release', 'start', 'progress', 'finish',
+                                                        'error', 'reset', 'abort', 'cancel')),
+    -- The job as the transition left it.
+    node         INTEGER,
+    progress     REAL    NOT NULL,
+    error        TEXT,
+    description  TEXT    NOT NULL,
+    -- What the caller sent along, a JSON object.
+    data         TEXT    NOT NULL DEFAULT '{}'
+) STRICT;
+
+-- The events of one job in order, from a sequence number on.
+CREATE INDEX events_by_job ON events (job, seq);
