@@ -3,3 +3,4 @@
 //! The map of the house; arrows point down only.
 
 pub mod domain;
+pub mod wire;

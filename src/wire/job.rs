@@ -1,0 +1,197 @@
+//! Jobs, as they are asked for and as they are shown (contract §4, §5).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::domain::ids::{JobId, NodeId, OutputId, TemplateId, UserId};
+use crate::domain::time::Timestamp;
+
+/// A job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// Its key.
+    pub pk: JobId,
+    /// The template it was made from.
+    pub template: TemplateRef,
+    /// The meta-job it is a child of.
+    pub parent: Option<JobId>,
+    /// When the present run started.
+    pub start_time: Option<Timestamp>,
+    /// When it finished, errored or was cancelled.
+    pub end_time: Option<Timestamp>,
+    /// Why it errored; `Cancelled` for a cancelled one.
+    pub error_reason: Option<String>,
+    /// The inputs by name, each `{"value": …, "type": …}`, as JSON text.
+    pub input_values: Box<RawValue>,
+    /// The parameters by name, each a text or `{"value": …, "type": …}`, as JSON text.
+    pub parameter_values: Box<RawValue>,
+    /// The node that holds it.
+    pub node: Option<NodeId>,
+    /// Its live outputs, in order of creation.
+    pub outputs: Vec<OutputRef>,
+    /// What its creator wrote about it.
+    pub description: String,
+    /// Whether it was cancelled.
+    pub is_cancelled: bool,
+    /// How far it is, from 0 to 1.
+    pub progress_amount: f64,
+    /// Where in its life it stands.
+    pub phase: Phase,
+    /// The user who made it.
+    pub creator: UserId,
+    /// When it was made.
+    pub creation_time: Timestamp,
+    /// When it was soft-deleted.
+    pub deletion_time: Option<Timestamp>,
+}
+
+impl Job {
+    /// Takes the inputs apart.
+    ///
+    /// # Errors
+    /// When the text is not an object of `{"value": …, "type": …}`, which no server should send.
+    pub fn inputs(&self) -> serde_json::Result<BTreeMap<String, TypedValue>> {
+        serde_json::from_str(self.input_values.get())
+    }
+
+    /// Takes the parameters apart: those that were given, without the defaults of the template.
+    ///
+    /// # Errors
+    /// When the text is not an object of texts or `{"value": …, "type": …}`, which no server should send.
+    pub fn parameters(&self) -> serde_json::Result<BTreeMap<String, ParameterValue>> {
+        serde_json::from_str(self.parameter_values.get())
+    }
+}
+
+/// Where in its life a job stands (contract §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Made, and not started yet; a node may hold it.
+    Created,
+    /// A node works on it.
+    Started,
+    /// Ended well.
+    Finished,
+    /// Ended with an error; can be acquired again.
+    Errored,
+    /// Ended by the staff.
+    Cancelled,
+}
+
+impl Phase {
+    /// Gives the name that the wire and the store use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Started => "started",
+            Self::Finished => "finished",
+            Self::Errored => "errored",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The template of a job, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateRef {
+    /// Its key.
+    pub pk: TemplateId,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: i64,
+}
+
+/// An output of a job, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputRef {
+    /// Its key.
+    pub pk: OutputId,
+    /// Its name.
+    pub name: String,
+    /// Its type, as it was given at the upload.
+    #[serde(rename = "type")]
+    pub type_name: String,
+}
+
+/// A value with the type it is meant as.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TypedValue {
+    /// The value.
+    pub value: Value,
+    /// The type, such as `int` or `PK<Dataset>` (contract §7).
+    #[serde(rename = "type")]
+    pub type_name: String,
+}
+
+impl TypedValue {
+    /// Makes one.
+    pub fn new(value: impl Into<Value>, type_name: impl Into<String>) -> Self {
+        Self { value: value.into(), type_name: type_name.into() }
+    }
+}
+
+/// The value of a parameter, in either of the forms in which it may be given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ParameterValue {
+    /// Text, to be parsed as the parameter's type.
+    Text(String),
+    /// A value with its type.
+    Typed(TypedValue),
+}
+
+/// Asks for a job: the body of `POST /v1/job-templates/{PK}/create-job` (contract §7).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NewJob {
+    /// The inputs by name.
+    pub input_values: BTreeMap<String, TypedValue>,
+    /// The parameters by name; those left out take the template's default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameter_values: BTreeMap<String, ParameterValue>,
+    /// What people should read about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// Ends a run: the body of `POST /v1/jobs/{PK}/finish`. With an `error` the job is errored, else finished.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finish {
+    /// Whether the worker calls it a success; for people and older clients, `error` alone decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<bool>,
+    /// Why the run failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_written_in_the_contracts_order_with_its_values_as_they_came() {
+        let text = concat!(
+            r#"{"pk":7,"template":{"pk":3,"name":"scan","version":2},"parent":null,"start_time":null,"end_time":null,"#,
+            r#""error_reason":null,"input_values":{"b":{"value":1e0,"type":"float"},"a":{"value":1,"type":"int"}},"#,
+            r#""parameter_values":{"n":"8","unit":{"value":"mV","type":"str"}},"node":4,"#,
+            r#""outputs":[{"pk":9,"name":"log","type":"str"}],"description":"","is_cancelled":false,"#,
+            r#""progress_amount":0.0,"phase":"created","creator":1,"creation_time":"2026-01-02T03:04:05.000006Z","#,
+            r#""deletion_time":null}"#
+        );
+        let job: Job = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&job).unwrap(), text);
+        assert_eq!(job.inputs().unwrap()["b"], TypedValue::new(1.0, "float"));
+        assert_eq!(job.parameters().unwrap()["n"], ParameterValue::Text("8".to_owned()));
+    }
+}

@@ -1,0 +1,17 @@
+//! What goes over the wire: requests and answers as the contract names their fields, shared by server and client.
+
+pub mod auth;
+pub mod error;
+pub mod job;
+pub mod list;
+pub mod node;
+pub mod output;
+pub mod template;
+pub mod user;
+
+pub use error::ErrorBody;
+pub use job::{Job, OutputRef, Phase, TemplateRef};
+pub use node::Node;
+pub use output::Output;
+pub use template::Template;
+pub use user::User;
