@@ -2,4 +2,6 @@
 //!
 //! The map of the house; arrows point down only.
 
+pub mod blobs;
 pub mod domain;
+pub mod server;

@@ -1,0 +1,3 @@
+//! All that knows HTTP.
+
+pub mod download;
