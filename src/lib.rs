@@ -3,3 +3,5 @@
 //! The map of the house; arrows point down only.
 
 pub mod domain;
+pub mod filter;
+pub mod store;

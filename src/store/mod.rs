@@ -1,0 +1,3 @@
+//! SQLite: everything that knows SQL.
+
+pub mod filter;
