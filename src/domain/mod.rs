@@ -3,3 +3,4 @@
 pub mod fields;
 pub mod ids;
 pub mod time;
+pub mod types;
