@@ -1,1 +1,249 @@
+//! All that knows HTTP. [`App`] wires the store, the blobs and the table of routes together; [`Running`] is a server
+//! that answers.
+
+mod auth;
 pub mod download;
+mod error;
+mod handlers;
+mod listen;
+mod passwords;
+mod request;
+pub mod routes;
+mod soft;
+mod strict;
+mod tasks;
+mod throttle;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::blobs::Blobs;
+use crate::domain::time::{Clock, SystemClock};
+use crate::store::Store;
+use auth::Tokens;
+use passwords::Passwords;
+use routes::Router;
+use soft::SoftState;
+use throttle::Throttle;
+
+/// How long a stop waits for the requests under way.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// What a server is told at its start.
+#[derive(Clone)]
+pub struct Settings {
+    /// The directory that holds everything; made if missing.
+    pub data_dir: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The first user's password; a random one is made, and given back by [`Running::made_password`], when none is set.
+    pub admin_password: Option<String>,
+    /// How long an access token is good for, in seconds.
+    pub access_token_lifetime_s: u32,
+    /// How long a refresh token is good for, in seconds.
+    pub refresh_token_lifetime_s: u32,
+    /// The largest output, in bytes.
+    pub output_bytes_max: Option<u64>,
+    /// What uploads must leave free on the disk, in bytes.
+    pub headroom_bytes: u64,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Settings {
+    /// Gives the defaults for a data directory: loopback on a free port.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            admin_password: None,
+            access_token_lifetime_s: 300,
+            refresh_token_lifetime_s: 8 * 60 * 60,
+            output_bytes_max: None,
+            headroom_bytes: 256 << 20,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// All that a request may need.
+pub(crate) struct App {
+    pub(crate) store: Arc<Store>,
+    pub(crate) blobs: Blobs,
+    pub(crate) routes: Router,
+    pub(crate) tokens: Tokens,
+    pub(crate) passwords: Passwords,
+    pub(crate) throttle: Throttle,
+    pub(crate) soft: SoftState,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) output_bytes_max: Option<u64>,
+    /// Turns true when the server stops; whatever runs for long ends then.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another process uses the data directory.
+    #[error("the data directory {dir} is in use by {holder}: stop that one first, or choose another directory")]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// Who holds it, as it wrote itself down.
+        holder: String,
+    },
+    /// The data directory can't be used.
+    #[error("the data directory {dir} can't be used: {source}")]
+    DataDir {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database can't be opened.
+    #[error(transparent)]
+    Store(#[from] crate::store::OpenError),
+    /// The address can't be listened on.
+    #[error("{address} can't be listened on: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The first user can't be made.
+    #[error("the first user can't be made: {0}")]
+    FirstUser(String),
+    /// The table of routes is wrong.
+    #[error("the table of routes is wrong: {0}")]
+    Routes(String),
+}
+
+/// A server that answers, until it is stopped.
+pub struct Running {
+    app: Arc<App>,
+    address: SocketAddr,
+    made_password: Option<String>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    tasks: JoinHandle<()>,
+    // Held until everything else has ended; the system lets go of it even after a crash.
+    _lock: std::fs::File,
+}
+
+impl Running {
+    /// Opens the data directory and starts to listen.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let dir = settings.data_dir.clone();
+        let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
+        let lock = lock(&settings)?;
+        let store = Arc::new(Store::open(&dir.join("labrun.db"), settings.clock.clone())?);
+        let blobs = Blobs::open(dir.join("blobs"), settings.headroom_bytes).map_err(unusable)?;
+        let (access_s, refresh_s) = (settings.access_token_lifetime_s, settings.refresh_token_lifetime_s);
+        let tokens = Tokens::open(&dir.join("token.key"), access_s, refresh_s).map_err(unusable)?;
+        let passwords = Passwords::new();
+        let made_password = make_first_user(&store, &passwords, settings.admin_password).await?;
+        let listener = tokio::net::TcpListener::bind(settings.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let (stop, stopping) = watch::channel(false);
+        let app = Arc::new(App {
+            store,
+            blobs,
+            routes: Router::new().map_err(StartError::Routes)?,
+            tokens,
+            passwords,
+            throttle: Throttle::default(),
+            soft: SoftState::default(),
+            clock: settings.clock,
+            output_bytes_max: settings.output_bytes_max,
+            stopping,
+        });
+        let serving = tokio::spawn(listen::serve(listener, app.clone(), DRAIN_MAX));
+        let tasks = tokio::spawn(tasks::run(app.clone()));
+        Ok(Self { app, address, made_password, stop, serving, tasks, _lock: lock })
+    }
+
+    /// Gives the address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Gives the first user's password, if this start made one up. It is kept nowhere else.
+    pub fn made_password(&self) -> Option<&str> {
+        self.made_password.as_deref()
+    }
+
+    /// Lets the requests under way end, for up to 8 s, then closes everything.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if self.serving.await.is_err() || self.tasks.await.is_err() {
+            tracing::error!("a part of the server ended with a panic");
+        }
+        if let Err(error) = tasks::flush_soft_state(&self.app).await {
+            tracing::error!(%error, "the last-seen times could not be kept");
+        }
+        let store = self.app.store.clone();
+        drop(tokio::task::spawn_blocking(move || store.close()).await);
+    }
+
+    /// Returns when a part that must not end has ended, which only a mistake in the program can make happen.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            _ = &mut self.serving => {}
+            _ = &mut self.tasks => {}
+        }
+    }
+}
+
+/// Makes the data directory and locks it; the lock file says who holds it.
+fn lock(settings: &Settings) -> Result<std::fs::File, StartError> {
+    use std::io::{Read, Seek, Write};
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let dir = &settings.data_dir;
+    let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(dir.join("lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            drop(file.read_to_string(&mut holder));
+            let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
+            return Err(StartError::InUse { dir: dir.clone(), holder });
+        }
+        Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
+    }
+    let holder = format!("process {} since {}\n", std::process::id(), settings.clock.now());
+    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(unusable)?;
+    Ok(file)
+}
+
+/// Makes the staff user `admin` when there is no user at all (contract §2). Gives the password if it made one up.
+async fn make_first_user(
+    store: &Store,
+    passwords: &Passwords,
+    password: Option<String>,
+) -> Result<Option<String>, StartError> {
+    let failed = |error: crate::store::Error| StartError::FirstUser(error.to_string());
+    if store.has_users().map_err(failed)? {
+        return Ok(None);
+    }
+    let made = password.is_none().then(auth::random_hex::<12>);
+    let password = password.or_else(|| made.clone()).unwrap_or_default();
+    if password.chars().count() < 8 {
+        return Err(StartError::FirstUser("the admin's password must have at least 8 characters".to_owned()));
+    }
+    let hash = passwords.hash(password).await.map_err(|error| StartError::FirstUser(format!("{error:?}")))?;
+    store.create_first_user(hash).await.map_err(failed)?;
+    Ok(made)
+}

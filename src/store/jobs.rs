@@ -4,6 +4,8 @@ use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
 
 use super::events::{self, NewEvent};
+use super::filter::JOBS;
+use super::list::Listing;
 use super::{Error, Store, WriteTx, found};
 use crate::domain::ids::{JobId, NodeId, TemplateId, UserId};
 use crate::domain::lifecycle::{
@@ -12,15 +14,13 @@ use crate::domain::lifecycle::{
 use crate::domain::time::Timestamp;
 use crate::wire;
 
-/// The columns of a job's JSON, over `jobs AS t` joined with `job_templates AS template`; read by [`from_row`].
-pub(super) const COLUMNS: &str = "t.pk, t.template, template.name, template.version, t.parent, t.start_time, \
+/// The columns of a job's JSON, over `jobs AS t`; read by [`from_row`].
+pub(super) const COLUMNS: &str = "t.pk, t.template, (SELECT name FROM job_templates WHERE pk = t.template), \
+     (SELECT version FROM job_templates WHERE pk = t.template), t.parent, t.start_time, \
      t.end_time, t.error_reason, t.input_values, t.parameter_values, t.node, \
      (SELECT json_group_array(json_object('pk', o.pk, 'name', o.name, 'type', o.type) ORDER BY o.pk) \
       FROM job_outputs AS o WHERE o.job = t.pk AND o.deletion_time IS NULL), \
      t.description, t.progress_amount, t.phase, t.creator, t.creation_time, t.deletion_time";
-
-/// Where [`COLUMNS`] come from.
-pub(super) const SOURCE: &str = "jobs AS t JOIN job_templates AS template ON template.pk = t.template";
 
 /// Reads a row of [`COLUMNS`].
 pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<wire::Job> {
@@ -67,7 +67,7 @@ fn bad_column(index: usize, error: serde_json::Error) -> rusqlite::Error {
 pub(super) fn read(connection: &Connection, pk: JobId) -> Result<Option<wire::Job>, Error> {
     // Built once; the text is the key of the statement cache.
     static SQL: std::sync::LazyLock<String> =
-        std::sync::LazyLock::new(|| format!("SELECT {COLUMNS} FROM {SOURCE} WHERE t.pk = ?1"));
+        std::sync::LazyLock::new(|| format!("SELECT {COLUMNS} FROM jobs AS t WHERE t.pk = ?1"));
     found(connection.prepare_cached(&SQL)?.query_row([pk], from_row))
 }
 
@@ -256,6 +256,11 @@ pub struct NewJob {
     pub notifications: String,
     /// Who makes it.
     pub creator: UserId,
+}
+
+/// Says how jobs are listed.
+pub fn listing() -> Listing<wire::Job> {
+    Listing::new(&JOBS, COLUMNS, from_row)
 }
 
 impl Store {

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod catalogue;
+mod columns;
 pub mod error;
 pub mod events;
 pub mod filter;

@@ -1,0 +1,97 @@
+//! The accept loop: warp as a service behind hyper, with time-outs, `TCP_NODELAY`, and a stop that drains.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use warp::Filter;
+use warp::http::{HeaderMap, Method};
+use warp::path::FullPath;
+
+use super::App;
+use super::request::{self, Body, Incoming};
+
+/// How long a client may take to send the head of a request; also how long an idle connection is kept.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// Header lines that a request may have.
+const HEADERS_MAX: usize = 100;
+/// A pause after a failed accept, so that a full file table does not turn into a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where a connection comes from; put into every request's extensions.
+#[derive(Debug, Clone, Copy)]
+struct Peer(SocketAddr);
+
+/// Serves until the app stops; then lets the requests under way end for up to `drain_max`, and cuts off the rest.
+pub(super) async fn serve(listener: TcpListener, app: Arc<App>, drain_max: Duration) {
+    let mut stopping = app.stopping.clone();
+    let graceful = GracefulShutdown::new();
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_headers(HEADERS_MAX);
+    let service = TowerToHyperService::new(warp::service(filter(app)));
+    let cut_off = tokio::sync::watch::Sender::new(false);
+    let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
+    tokio::pin!(stopped);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stopped => break,
+        };
+        let (socket, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Answers are small and written whole: waiting to fill a packet would only add delay.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let service = service.clone();
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Peer(address));
+            hyper::service::Service::call(&service, request)
+        });
+        let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
+        let connection = graceful.watch(connection);
+        let mut cut = cut_off.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, %address, "a connection ended with an error");
+                },
+                _ = cut.wait_for(|cut| *cut) => {}
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(drain_max, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests that did not end in time were cut off");
+    }
+    cut_off.send_replace(true);
+}
+
+/// The one filter behind which the table of routes stands. It takes every request and never rejects: a rejection
+/// would fall through to a filter that is not there.
+fn filter(app: Arc<App>) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::any()
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
+        .and(warp::body::stream())
+        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, peer: Option<Peer>, body| {
+            let body = Body::new(body);
+            let peer = peer.map(|Peer(address)| address);
+            let incoming = Incoming { method, path: path.as_str().to_owned(), query, headers, peer, body };
+            request::answer(app.clone(), incoming)
+        })
+}
