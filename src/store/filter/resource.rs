@@ -113,6 +113,11 @@ impl Resource {
         self.name
     }
 
+    /// Gives the table's name.
+    pub(in crate::store) fn table(&self) -> &'static str {
+        self.table
+    }
+
     fn find(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }
