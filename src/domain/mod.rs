@@ -1,6 +1,9 @@
 //! The rules of the house. Pure: no I/O, no clock, no HTTP, no SQL.
 
+pub mod contract;
 pub mod fields;
 pub mod ids;
+pub mod template;
 pub mod time;
 pub mod types;
+pub mod values;
