@@ -161,3 +161,129 @@ fn check_text(parameter: &Parameter, text: &str, rows: &dyn Rows) -> Result<(), 
     }
     Err(format!("The text can't be read as {}. {why}", joined(&parameter.types)).trim_end().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::template::{import, interface};
+    use super::*;
+
+    const DATASET: &str = "PK<Dataset<Domain<'Colony Images'>>>";
+
+    /// A world without rows but for one output of curves and one blob of zeros.
+    struct World;
+
+    impl Rows for World {
+        fn exists(&self, _pk: i64, _of: &Type) -> bool {
+            false
+        }
+        fn named(&self, _name: &str, _of: &Type) -> bool {
+            false
+        }
+        fn output_type(&self, pk: i64) -> Option<String> {
+            (pk == 7).then(|| "curve".to_owned())
+        }
+        fn blob(&self, sha256_hex: &str) -> bool {
+            sha256_hex == "0".repeat(64)
+        }
+    }
+
+    fn interface_of(document: &Value) -> Interface {
+        let template = import(document.as_object().unwrap()).unwrap();
+        interface(&template, &mut |_, _| None).unwrap()
+    }
+
+    /// The template that counts colonies: it needs `dataset` and `epochs`.
+    fn trainer() -> Interface {
+        let text = include_str!("../../tests/data/templates/colony_train.json");
+        interface_of(&serde_json::from_str(text).unwrap())
+    }
+
+    fn checked(interface: &Interface, inputs: &Value, parameters: &Value) -> Result<Checked, Problems> {
+        check(interface, inputs.as_object().unwrap(), parameters.as_object().unwrap(), &World)
+    }
+
+    #[test]
+    fn good_values_are_echoed_in_canonical_form() {
+        let inputs = json!({"dataset": {"value": 1, "type": "PK< Dataset<Domain<'Colony Images'>>>"}});
+        let parameters = json!({"epochs": "50", "rate": {"value": 1, "type": "float"}, "options": {"value": [], "type": "Array<str>"}});
+        let checked = checked(&trainer(), &inputs, &parameters).unwrap();
+        assert_eq!(Value::Object(checked.inputs), json!({"dataset": {"value": 1, "type": DATASET}}));
+        assert_eq!(Value::Object(checked.parameters), parameters);
+        assert!(checked.blobs.is_empty());
+    }
+
+    #[test]
+    fn bad_values_are_refused_naming_the_culprit() {
+        let input = |value: Value, of: &str| json!({"dataset": {"value": value, "type": of}});
+        let good = input(json!(1), DATASET);
+        let epochs = |value: Value| json!({"epochs": value});
+        for (inputs, parameters, word) in [
+            (json!({}), epochs(json!("1")), "input_values.dataset"),
+            (good.clone(), json!({}), "parameter_values.epochs"),
+            (json!({"dataset": good["dataset"], "plate": 1}), epochs(json!("1")), "input_values.plate"),
+            (good.clone(), json!({"epochs": "1", "colour": "x"}), "parameter_values.colour"),
+            (input(json!(1), "int"), epochs(json!("1")), "dataset.type"),
+            (input(json!(1), "PK<Dataset<Domain<'Speech'>>>"), epochs(json!("1")), "dataset.type"),
+            (input(json!(1), "PK<Dataset>"), epochs(json!("1")), "dataset.type"),
+            (input(json!(1), "Dataset<Domain<'Colony Images'>>"), epochs(json!("1")), "dataset.type"),
+            (input(json!("one"), DATASET), epochs(json!("1")), "dataset.value"),
+            (input(json!(1), "PK<"), epochs(json!("1")), "PK<"),
+            (input(json!(1), "Nope"), epochs(json!("1")), "Nope"),
+            (json!({"dataset": 1}), epochs(json!("1")), "input_values.dataset"),
+            (json!({"dataset": "1"}), epochs(json!("1")), "input_values.dataset"),
+            (json!({"dataset": {"value": 1}}), epochs(json!("1")), "dataset.type"),
+            (json!({"dataset": {"type": DATASET}}), epochs(json!("1")), "dataset.value"),
+            (json!({"dataset": {"value": 1, "type": DATASET, "unit": 1}}), epochs(json!("1")), "dataset.unit"),
+            (good.clone(), epochs(json!({"value": "three", "type": "int"})), "epochs.value"),
+            (good.clone(), epochs(json!({"value": 1.5, "type": "float"})), "epochs.type"),
+            (good.clone(), epochs(json!(5)), "parameter_values.epochs"),
+            (good.clone(), json!({"epochs": "1", "mode": "x"}), "parameter_values.mode"),
+            (good.clone(), json!({"epochs": "1", "mode": {"value": "x", "type": "str"}}), "parameter_values.mode"),
+            (good.clone(), json!({"epochs": "1", "rate": "fast"}), "parameter_values.rate"),
+            (
+                good.clone(),
+                json!({"epochs": "1", "options": {"value": ["a", 1], "type": "Array<str>"}}),
+                "options.value",
+            ),
+        ] {
+            let problems = checked(&trainer(), &inputs, &parameters).expect_err(word);
+            assert_eq!(problems.names().count(), 1, "{}", problems.sentence());
+            assert!(problems.sentence().contains(word), "{word}: {}", problems.sentence());
+        }
+    }
+
+    /// A template with one input and one parameter of the same type.
+    fn with(of: &str) -> Interface {
+        interface_of(&json!({"name": "n", "scope": "public", "licence": "MIT", "specific": {
+            "job_type": "", "executor_class": "", "required_packages": "",
+            "inputs": [{"name": "i", "types": [of]}], "parameters": {"p": {"types": [of, "str"], "help": ""}}}}))
+    }
+
+    #[test]
+    fn blobs_are_inputs_alone_and_their_digests_are_told() {
+        let zeros = "0".repeat(64);
+        let blob = json!({"value": format!("sha256:{zeros}"), "type": "BLOB<'zip'>"});
+        let good = checked(&with("BLOB<'zip'>"), &json!({"i": blob}), &json!({"p": "x"})).unwrap();
+        assert_eq!(good.blobs, [zeros]);
+        let absent = json!({"value": format!("sha256:{}", "1".repeat(64)), "type": "BLOB<'zip'>"});
+        assert!(checked(&with("BLOB<'zip'>"), &json!({"i": absent}), &json!({"p": "x"})).is_err());
+        let problems = checked(&with("BLOB<'zip'>"), &json!({"i": blob}), &json!({"p": blob})).unwrap_err();
+        assert!(problems.names().eq(["parameter_values.p"]));
+    }
+
+    #[test]
+    fn outputs_are_taken_where_earlier_documents_ask_for_them() {
+        for (wanted, given, taken) in [
+            ("job_output<curve>", "JobOutput<curve>", true),
+            ("job_output<curve>", "job_output<curve>", true),
+            ("joboutput", "JobOutput<curve>", true),
+            ("JobOutput<curve>", "JobOutput<curve>", true),
+            ("JobOutput<JSON>", "JobOutput<curve>", false),
+            ("JobOutput<JSON>", "JobOutput<JSON>", false),
+        ] {
+            let inputs = json!({"i": {"value": 7, "type": given}});
+            let result = checked(&with(wanted), &inputs, &json!({"p": "x"}));
+            assert_eq!(result.is_ok(), taken, "{given} as {wanted}: {result:?}");
+        }
+    }
+}

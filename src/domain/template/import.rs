@@ -14,6 +14,8 @@ const NAME_CHARS_MAX: usize = 200;
 const TEXT_CHARS_MAX: usize = 1 << 20;
 /// Most types of one input or parameter.
 const TYPES_MAX: usize = 100;
+/// Most things in one object or list of named things.
+const NAMED_MAX: usize = 1_000;
 
 /// Reads a document. Of a meta-template only the form is checked here; [`super::check_meta`] checks what it refers to.
 ///
@@ -152,6 +154,11 @@ fn list<'a, T>(fields: &mut Fields<'a>, name: &'a str, read: impl Fn(&mut Fields
     }
 }
 
+/// Says that an object or list holds too many things.
+fn too_many() -> Problems {
+    Problems::one("length", format!("There may be at most {NAMED_MAX}."))
+}
+
 /// Reads an object of named things.
 pub(super) fn by_name<T>(
     members: &Map<String, Value>,
@@ -159,6 +166,9 @@ pub(super) fn by_name<T>(
 ) -> Result<Named<T>, Problems> {
     let mut problems = Problems::default();
     let mut things = Vec::new();
+    if members.len() > NAMED_MAX {
+        return Err(too_many());
+    }
     for (member, value) in members {
         if let Err(sentence) = name(&Value::from(member.as_str())) {
             problems.add(member, format!("The name does not do: {sentence}"));
@@ -182,6 +192,9 @@ pub(super) fn by_name<T>(
 fn by_list<T>(entries: &[Value], read: impl Fn(&mut Fields<'_>) -> Option<T>) -> Result<Named<T>, Problems> {
     let mut problems = Problems::default();
     let mut things: Named<T> = Vec::new();
+    if entries.len() > NAMED_MAX {
+        return Err(too_many());
+    }
     for (index, value) in entries.iter().enumerate() {
         let inner = match object(value) {
             Ok(inner) => inner,

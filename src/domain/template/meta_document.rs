@@ -6,16 +6,16 @@ use super::import::{by_name, long_text, name, type_string, version, within};
 use super::{Dependency, FromOutput, Meta, Node, Override};
 use crate::domain::fields::{Fields, Problems, array, boolean, kind_of, nullable, object};
 
-/// Most children and most dependencies of one meta-template.
-const MEMBERS_MAX: usize = 1_000;
+/// Most dependencies of one meta-template.
+const DEPENDENCIES_MAX: usize = 1_000;
 
 /// Reads `specific` of a meta-template.
 pub(super) fn meta(document: &Map<String, Value>) -> Result<Meta, Problems> {
     let mut fields = Fields::new(document);
     let nodes = match fields.required("nodes", object) {
         Some(members) => {
-            if members.is_empty() || members.len() > MEMBERS_MAX {
-                fields.problem("nodes", format!("Must name from 1 to {MEMBERS_MAX} nodes."));
+            if members.is_empty() {
+                fields.problem("nodes", "Must name at least one node.");
             }
             for own in members.keys().filter(|own| own.contains(':')) {
                 // The parts of `child:input` could not be told apart.
@@ -26,8 +26,8 @@ pub(super) fn meta(document: &Map<String, Value>) -> Result<Meta, Problems> {
         None => Vec::new(),
     };
     let dependencies = match fields.optional("dependencies", array) {
-        Some(entries) if entries.len() > MEMBERS_MAX => {
-            fields.problem("dependencies", format!("Must hold at most {MEMBERS_MAX} dependencies."));
+        Some(entries) if entries.len() > DEPENDENCIES_MAX => {
+            fields.problem("dependencies", format!("Must hold at most {DEPENDENCIES_MAX} dependencies."));
             Vec::new()
         }
         Some(entries) => within(&mut fields, "dependencies", dependencies(entries)),

@@ -7,6 +7,8 @@ mod import;
 mod interface;
 mod meta;
 mod meta_document;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
