@@ -1,7 +1,10 @@
 //! The rules of the house. Pure: no I/O, no clock, no HTTP, no SQL.
 
+pub mod contract;
 pub mod fields;
 pub mod ids;
 pub mod lifecycle;
+pub mod template;
 pub mod time;
 pub mod types;
+pub mod values;

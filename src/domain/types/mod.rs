@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use fit::{Rows, blob_digest, fits, fits_shape, parse_text};
 pub use known::{KNOWN, Kind, Known};
-pub use parse::{Expression, ParseError, parse, type_argument};
+pub use parse::{Expression, ParseError, Term, parse, type_argument};
 pub use schema::json_schema;
 pub use subtype::{is_subtype, takes};
 
@@ -78,6 +78,11 @@ impl FromStr for Type {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         parse(text)
     }
+}
+
+/// Writes types into a sentence.
+pub fn joined(types: &[Type]) -> String {
+    types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes a text constant; a quote or backslash in it gets a backslash before it.
