@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, Problems, object};
-use super::template::{Input, Interface, Parameter, find};
+use super::template::{Input, Interface, Node, Parameter, find};
 use super::types::{Kind, Rows, Type, blob_digest, fits, joined, parse, parse_text, takes};
 
 /// Values that have been found good.
@@ -67,6 +67,32 @@ pub fn check(
     }
     checked.blobs = blobs.into_iter().collect();
     problems.into_result(checked)
+}
+
+/// Gives the input and parameter values that a child gets from its meta-job: those named `child:NAME`, and the
+/// overrides of its node (contract §6). What siblings feed, and the defaults of its template, are not among them.
+/// `interface` is that of the meta-template.
+pub fn for_child(
+    interface: &Interface,
+    child: &str,
+    node: &Node,
+    input_values: &Map<String, Value>,
+    parameter_values: &Map<String, Value>,
+) -> (Map<String, Value>, Map<String, Value>) {
+    let below = |name: &str| name.strip_prefix(child)?.strip_prefix(':').map(str::to_owned);
+    let own = |values: &Map<String, Value>| -> Map<String, Value> {
+        values.iter().filter_map(|(name, value)| Some((below(name)?, value.clone()))).collect()
+    };
+    let mut parameters = own(parameter_values);
+    for (name, _) in
+        node.overrides.iter().filter(|(name, _)| !parameter_values.contains_key(&format!("{child}:{name}")))
+    {
+        let declared = find(&interface.parameters, &format!("{child}:{name}"));
+        if let Some(default) = declared.and_then(|parameter| parameter.default.as_ref()) {
+            parameters.insert(name.clone(), json!({"value": default.value, "type": default.type_}));
+        }
+    }
+    (own(input_values), parameters)
 }
 
 /// What is wrong with one value: with the whole, or with a part of it.
@@ -269,6 +295,24 @@ mod tests {
         assert!(checked(&with("BLOB<'zip'>"), &json!({"i": absent}), &json!({"p": "x"})).is_err());
         let problems = checked(&with("BLOB<'zip'>"), &json!({"i": blob}), &json!({"p": blob})).unwrap_err();
         assert!(problems.names().eq(["parameter_values.p"]));
+    }
+
+    #[test]
+    fn a_child_gets_what_is_named_for_it_and_its_overrides() {
+        let read = |text: &str| import(serde_json::from_str::<Value>(text).unwrap().as_object().unwrap()).unwrap();
+        let pipeline = read(include_str!("../../tests/data/templates/decay_pipeline.json"));
+        let parts = [
+            read(include_str!("../../tests/data/templates/shaker_run.json")),
+            read(include_str!("../../tests/data/templates/decay_fit.json")),
+        ];
+        let whole = interface(&pipeline, &mut |name, _| parts.iter().find(|part| part.name == name).cloned()).unwrap();
+        let given = json!({"refine:seed": "9", "refinery:seed": "8", "run:speed_rpm": "50", "refine": "7"});
+        let node = find(&pipeline.meta().unwrap().nodes, "refine").unwrap();
+        let given_inputs = json!({"refine:x:y": 1, "fit:x": 2});
+        let (inputs, parameters) =
+            for_child(&whole, "refine", node, given_inputs.as_object().unwrap(), given.as_object().unwrap());
+        assert_eq!(Value::Object(inputs), json!({"x:y": 1}));
+        assert_eq!(Value::Object(parameters), json!({"seed": "9", "terms": {"value": 3, "type": "int"}}));
     }
 
     #[test]

@@ -2,12 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use super::import::{by_name, long_text, name, type_string, version, within};
+use super::import::{by_name, name, type_string, version, within};
 use super::{Dependency, FromOutput, Meta, Node, Override};
-use crate::domain::fields::{Fields, Problems, array, boolean, kind_of, nullable, object};
+use crate::domain::fields::{Fields, Problems, array, boolean, kind_of, nullable, object, text};
 
 /// Most dependencies of one meta-template.
 const DEPENDENCIES_MAX: usize = 1_000;
+
+/// Most characters in the name of an input or output, which is `child:child:…:NAME` where meta-templates nest.
+const REFERENCE_CHARS_MAX: usize = 4_000;
+
+/// Takes the name of a child's input or output.
+fn reference(value: &Value) -> Result<String, String> {
+    text(1..=REFERENCE_CHARS_MAX)(value)
+}
 
 /// Reads `specific` of a meta-template.
 pub(super) fn meta(document: &Map<String, Value>) -> Result<Meta, Problems> {
@@ -77,7 +85,7 @@ fn dependency(entry: &Map<String, Value>) -> Result<Option<Dependency>, Problems
     let from_output = match fields.raw("from_output") {
         Some(Value::Object(pair)) => {
             let mut inner = Fields::new(pair);
-            let value = inner.required("value", name);
+            let value = inner.required("value", reference);
             let type_ = inner.required("type", type_string);
             match inner.finish() {
                 Ok(()) => value.zip(type_).map(|(value, type_)| FromOutput::Typed { value, type_ }),
@@ -87,15 +95,15 @@ fn dependency(entry: &Map<String, Value>) -> Result<Option<Dependency>, Problems
                 }
             }
         }
-        Some(text @ Value::String(_)) => fields.optional("from_output", |_| name(text)).map(FromOutput::Name),
+        Some(Value::String(_)) => fields.optional("from_output", reference).map(FromOutput::Name),
         Some(other) => {
             fields.problem("from_output", format!("Must be a name or {{value, type}}, not {}.", kind_of(other)));
             None
         }
-        None => fields.required("from_output", long_text).map(FromOutput::Name),
+        None => fields.required("from_output", reference).map(FromOutput::Name),
     };
     let to_node = fields.required("to_node", name);
-    let to_input = fields.required("to_input", name);
+    let to_input = fields.required("to_input", reference);
     fields.finish()?;
     let (Some(from_node), Some(from_output), Some(to_node), Some(to_input)) =
         (from_node, from_output, to_node, to_input)

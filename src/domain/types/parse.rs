@@ -6,6 +6,8 @@ use super::{Kind, Type, is_subtype, write_applied, write_text};
 
 /// Greatest depth of arguments within arguments.
 const DEPTH_MAX: usize = 32;
+/// Most characters in a type string.
+const CHARS_MAX: usize = 4_096;
 
 /// Why a type string does not parse, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +54,11 @@ impl Expression {
     /// # Errors
     /// When the string is not one expression, or nests too deeply.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let mut reader = Reader { chars: text.chars().collect(), at: 0 };
+        let mut reader = Reader { chars: text.chars().take(CHARS_MAX + 1).collect(), at: 0 };
+        if reader.chars.len() > CHARS_MAX {
+            let text = reader.chars.into_iter().collect();
+            return Err(ParseError { text, place: CHARS_MAX, reason: format!("more than {CHARS_MAX} characters") });
+        }
         let read = reader.expression(0).and_then(|expression| {
             reader.skip_spaces();
             if reader.at == reader.chars.len() { Ok(expression) } else { Err(reader.wrong("the end was expected")) }
@@ -230,6 +236,7 @@ impl Reader {
             self.at += 1;
             match c {
                 '\'' => return Ok(Type::Text(text)),
+                '\0' => return Err((self.at - 1, "a text must not hold the character U+0000".to_owned())),
                 '\\' => match self.peek().filter(|next| matches!(next, '\'' | '\\')) {
                     Some(next) => {
                         text.push(next);
@@ -315,6 +322,7 @@ mod tests {
             ("@maybe", 0),
             ("Array<true, 1>extra", 14),
             ("dataset<Nope>", 8),
+            ("'a\0b'", 2),
             ("Array<dataset>", 6),
         ] {
             let error = parse(text).unwrap_err();
@@ -328,7 +336,13 @@ mod tests {
         let nested = |depth: usize| format!("{}int{}", "Array<".repeat(depth), ">".repeat(depth));
         assert!(parse(&nested(DEPTH_MAX)).is_ok());
         assert!(parse(&nested(DEPTH_MAX + 1)).is_err());
-        assert!(parse(&"Array<".repeat(100_000)).is_err());
+        assert!(parse(&"Array<".repeat(600)).is_err());
+    }
+
+    #[test]
+    fn length_is_limited() {
+        assert!(parse(&format!("'{}'", "x".repeat(CHARS_MAX - 2))).is_ok());
+        assert_eq!(parse(&format!("'{}'", "x".repeat(CHARS_MAX - 1))).unwrap_err().place, CHARS_MAX);
     }
 
     /// Makes types that JSON values have.
@@ -337,11 +351,11 @@ mod tests {
             Just(Type::bare(Kind::Int)),
             Just(Type::bare(Kind::Nothing)),
             Just(Type::bare(Kind::Pk)),
-            ".*".prop_map(Type::Text),
+            "[^\0]*".prop_map(Type::Text),
             any::<i64>().prop_map(Type::Int),
             any::<f64>().prop_filter("finite", |x| x.is_finite()).prop_map(Type::Float),
             any::<bool>().prop_map(Type::Bool),
-            ".*".prop_map(|text| Type::Known(Kind::Domain, vec![Type::Text(text)])),
+            "[^\0]*".prop_map(|text| Type::Known(Kind::Domain, vec![Type::Text(text)])),
         ];
         leaf.prop_recursive(6, 24, 2, |inner| {
             prop_oneof![

@@ -36,9 +36,11 @@ fn known_schema(kind: Kind, of: &Type) -> Value {
         Kind::Bool => json!({"type": "boolean"}),
         Kind::Nothing => json!({"type": "null"}),
         Kind::Array => match of.argument(1) {
-            Type::Int(length) => json!({
+            // No array is shorter than empty, and a schema must not say so.
+            Type::Int(length) if length >= 0 => json!({
                 "type": "array", "items": json_schema(&of.argument(0)), "minItems": length, "maxItems": length
             }),
+            Type::Int(_) => json!({"not": {}}),
             _ => json!({"type": "array", "items": json_schema(&of.argument(0))}),
         },
         Kind::Map => json!({"type": "object", "additionalProperties": json_schema(&of.argument(0))}),
