@@ -14,6 +14,7 @@ pub mod list;
 mod migrate;
 pub mod nodes;
 pub mod outputs;
+mod references;
 mod readers;
 mod seed;
 pub mod templates;
