@@ -133,7 +133,9 @@ impl Blobs {
     /// Takes a hold first and looks for the bytes then, in that order, since they could be swept between.
     fn hold_existing(&self, digest: Digest) -> io::Result<Option<Held>> {
         let hold = self.0.holds.hold(digest);
-        Ok(self.size_on_disk(digest)?.map(|size_bytes| Held { digest, size_bytes, _hold: hold }))
+        let Some(size_bytes) = self.size_on_disk(digest)? else { return Ok(None) };
+        self.sync_name(digest)?;
+        Ok(Some(Held { digest, size_bytes, _hold: hold }))
     }
 
     /// Gives the size of the bytes, if they are here.
@@ -150,6 +152,12 @@ impl Blobs {
         let mut shard = digest.to_string();
         let name = shard.split_off(2);
         self.0.dir.join(shard).join(name)
+    }
+
+    /// Makes the name of bytes durable. Whoever finds bytes in their place needs this too: the upload that named them
+    /// may have done so a moment ago, and not have synced yet.
+    fn sync_name(&self, digest: Digest) -> io::Result<()> {
+        self.path(digest).parent().map_or(Ok(()), sync_dir)
     }
 
     /// Gives a path for an upload that no other has had since the store was opened.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Blobs, Digest, Held, WriteError, sync_dir};
+use super::{Blobs, Digest, Held, WriteError};
 
 /// How often the headroom is looked at during an upload.
 const HEADROOM_EVERY_BYTES: u64 = 64 * 1024 * 1024;
@@ -69,16 +69,12 @@ impl Partial {
         }
         // The hold comes before the look at the place: a sweep between the two would take what was seen.
         let hold = blobs.0.holds.hold(digest);
-        let place = blobs.path(digest);
         if blobs.size_on_disk(digest)? != Some(size_bytes) {
             // Synced before it is named, so that what stands under a name is whole even after a loss of power.
             file.sync_all()?;
-            temp.rename(&place)?;
+            temp.rename(&blobs.path(digest))?;
         }
-        // Another upload of the same bytes may have named them a moment ago and not synced yet: always sync.
-        if let Some(shard) = place.parent() {
-            sync_dir(shard)?;
-        }
+        blobs.sync_name(digest)?;
         Ok(Held { digest, size_bytes, _hold: hold })
     }
 }
