@@ -1,0 +1,422 @@
+//! The rendered SQL against the oracle, and against SQLite's query planner.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::oracle;
+use super::world::{PARTS, TEXTS, TIMES, World};
+use super::*;
+use crate::domain::time::Timestamp;
+use crate::filter::{self, Expression, Kind, Literal, Operator, OrderBy, Schema, Spec, sort_keys};
+
+/// Paths to test each resource by.
+const PATHS: [(&Resource, &[&str]); 6] = [
+    (
+        &JOBS,
+        &[
+            "pk",
+            "phase",
+            "is_cancelled",
+            "description",
+            "error_reason",
+            "start_time",
+            "end_time",
+            "progress_amount",
+            "deletion_time",
+            "input_values",
+            "template",
+            "template.pk",
+            "template.name",
+            "template.domain",
+            "template.domain.description",
+            "template.type",
+            "template.licence.name",
+            "template.workabletemplate",
+            "template.metatemplate",
+            "template.creator.username",
+            "node",
+            "node.pk",
+            "node.ip",
+            "node.index",
+            "node.driver_version",
+            "node.hardware_generation.generation",
+            "node.hardware_generation.min_compute_capability",
+            "node.current_job.outputs.name",
+            "parent",
+            "parent.description",
+            "parent.parent.template.workabletemplate",
+            "parent.parent.parent.node.ip",
+            "parent.is_cancelled",
+            "parent.outputs",
+            "creator",
+            "creator.username",
+            "outputs",
+            "outputs.pk",
+            "outputs.name",
+            "outputs.type",
+        ],
+    ),
+    (
+        &JOB_OUTPUTS,
+        &[
+            "pk",
+            "name",
+            "size",
+            "deletion_time",
+            "job",
+            "job.phase",
+            "job.node.ip",
+            "job.template.domain",
+            "job.outputs.type",
+            "job.template.metatemplate",
+            "job.parent.end_time",
+            "creator.username",
+        ],
+    ),
+    (
+        &JOB_TEMPLATES,
+        &[
+            "pk",
+            "name",
+            "version",
+            "domain",
+            "domain.pk",
+            "licence",
+            "type",
+            "metatemplate",
+            "workabletemplate",
+            "parameters",
+            "nodes",
+            "outputs",
+            "deletion_time",
+            "required_packages",
+        ],
+    ),
+    (
+        &NODES,
+        &[
+            "ip",
+            "index",
+            "driver_version",
+            "gpu_mem",
+            "cpu_mem",
+            "last_seen",
+            "current_job",
+            "current_job.pk",
+            "current_job.phase",
+        ],
+    ),
+    (&USERS, &["pk", "username", "email", "is_active", "is_staff", "date_joined", "last_login"]),
+    (
+        &DOCKER,
+        &[
+            "name",
+            "domain",
+            "domain.name",
+            "licence",
+            "licence.url",
+            "tasks",
+            "tasks.name",
+            "cpu",
+            "cuda_version.version",
+            "framework.name",
+            "min_hardware_generation",
+            "min_hardware_generation.generation",
+        ],
+    ),
+];
+
+fn literal(kind: Kind) -> BoxedStrategy<Literal> {
+    let pick = |pool: Vec<Literal>| proptest::sample::select(pool).boxed();
+    let floats = PARTS.map(Literal::Float);
+    match kind {
+        Kind::Int => prop_oneof![
+            8 => (0_i64..9).prop_map(Literal::Int),
+            1 => pick(vec![Literal::Float(2.5), Literal::Float(3.0), Literal::Float(1e300), Literal::Int(i64::MAX)]),
+        ]
+        .boxed(),
+        Kind::Float => pick([floats.to_vec(), vec![Literal::Int(1), Literal::Int(2)]].concat()),
+        Kind::Bool => any::<bool>().prop_map(Literal::Bool).boxed(),
+        Kind::Time => pick(TIMES.map(|time| Literal::Time(Timestamp(time))).to_vec()),
+        Kind::Text | Kind::Json => text().prop_map(Literal::Text).boxed(),
+    }
+}
+
+/// Texts that are there, parts of them, and those that stand in other columns.
+fn text() -> impl Strategy<Value = String> {
+    let more = ["created", "cancelled", "log", "spectrum", "JSON", "lab-1", "d2", "C1", "LPHA", "ss", "%", "_", "ς"];
+    let pool: Vec<&str> = TEXTS.iter().chain(&more).copied().collect();
+    proptest::sample::select(pool).prop_map(str::to_owned)
+}
+
+fn test_of(resource: &'static Resource, path: &'static str) -> BoxedStrategy<Expression> {
+    let kind = (&resource).field(&path.split('.').collect::<Vec<_>>()).expect(path).kind;
+    let field = path.to_owned();
+    let operators = proptest::sample::select(Operator::ALL.to_vec());
+    (literal(kind), text(), operators, any::<bool>(), any::<bool>(), 0..4)
+        .prop_map(move |(value, sub_string, operator, case_insensitive, invert, which)| {
+            let field = field.clone();
+            match which {
+                0 if kind == Kind::Text => Expression::Contains { field, sub_string, case_insensitive, invert },
+                1 if kind != Kind::Bool && kind != Kind::Json => Expression::Compare { field, operator, value, invert },
+                2 | 3 if kind != Kind::Json => Expression::Exact { field, value, case_insensitive, invert },
+                _ => Expression::IsNull { field, invert },
+            }
+        })
+        .boxed()
+}
+
+fn spec_of(resource: &'static Resource, paths: &'static [&'static str]) -> impl Strategy<Value = Spec> {
+    let tests = proptest::sample::select(paths).prop_flat_map(move |path| test_of(resource, path));
+    let expressions = tests.prop_recursive(3, 12, 3, |inner| {
+        (proptest::collection::vec(inner, 1..4), any::<bool>(), any::<bool>()).prop_map(|(of, all, invert)| match all {
+            true => Expression::And { of, invert },
+            false => Expression::Or { of, invert },
+        })
+    });
+    let orderable = move |path: &&str| {
+        let info = (&resource).field(&path.split('.').collect::<Vec<_>>()).expect(path);
+        !info.to_many && info.kind != Kind::Json
+    };
+    let orderable: Vec<&str> = paths.iter().copied().filter(orderable).collect();
+    let order = (proptest::sample::select(orderable), any::<bool>(), any::<Option<bool>>());
+    let order =
+        order.prop_map(|(field, ascending, nulls_first)| OrderBy { field: field.to_owned(), ascending, nulls_first });
+    let expressions = proptest::collection::vec(expressions, 0..3);
+    let orders = proptest::collection::vec(order, 0..4);
+    (expressions, orders, any::<bool>()).prop_map(|(expressions, order_by, include_inactive)| Spec {
+        expressions,
+        order_by,
+        include_inactive,
+        ..Spec::default()
+    })
+}
+
+fn cases() -> impl Strategy<Value = (&'static Resource, Spec)> {
+    (0..PATHS.len()).prop_flat_map(|which| {
+        let (resource, paths) = PATHS[which];
+        // The jobs have the most to go wrong.
+        spec_of(resource, paths).prop_map(move |spec| (resource, spec))
+    })
+}
+
+/// Runs a statement whose first column is the key; gives the keys, and the place of the last row.
+fn run(world: &World, query: &Query, spec: &Spec) -> (Vec<i64>, Option<String>) {
+    let page = query.page("t.pk", query.start(), spec.limit);
+    let mut statement = world.db.prepare(&page.sql).unwrap_or_else(|e| panic!("{e}: {}", page.sql));
+    let mut rows = statement.query(rusqlite::params_from_iter(page.params)).unwrap();
+    let (mut keys, mut last) = (Vec::new(), None);
+    while let Some(row) = rows.next().unwrap() {
+        let pk = row.get(0).unwrap();
+        keys.push(pk);
+        last = Some(query.encode(&query.cursor(row, 1, pk).unwrap()));
+    }
+    (keys, last)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn sql_finds_what_the_language_says((resource, spec) in cases(), seed in 0_u64..1_000, size in 1_u32..6) {
+        let world = World::new(seed);
+        prop_assert_eq!(&filter::parse(&filter::to_json(&spec), &resource), &Ok(spec.clone()));
+        let expected = oracle::list(&world, resource.table, &spec);
+        let query = Query::new(resource, &spec).unwrap();
+        prop_assert_eq!(&run(&world, &query, &spec).0, &expected, "{}", query.page("t.pk", None, None).sql);
+
+        let count = query.count();
+        let counted: i64 = world.db.query_row(&count.sql, rusqlite::params_from_iter(count.params), |row| row.get(0)).unwrap();
+        prop_assert_eq!(usize::try_from(counted).unwrap(), expected.len());
+
+        let (mut walked, mut page) = (Vec::new(), Spec { limit: Some(size), ..spec });
+        for _ in 0..=expected.len() {
+            let page_query = Query::new(resource, &filter::parse(&filter::to_json(&page), &resource).unwrap()).unwrap();
+            let (keys, last) = run(&world, &page_query, &page);
+            walked.extend(keys);
+            if last.is_none() {
+                break;
+            }
+            page.after = last;
+        }
+        prop_assert_eq!(walked, expected);
+    }
+
+    #[test]
+    fn a_test_and_its_inversion_share_the_rows((resource, spec) in cases(), seed in 0_u64..1_000) {
+        let world = World::new(seed);
+        let found = |invert| {
+            let expressions = vec![Expression::Or { of: spec.expressions.clone(), invert }];
+            let spec = Spec { expressions, ..spec.clone() };
+            run(&world, &Query::new(resource, &spec).unwrap(), &spec).0
+        };
+        prop_assume!(!spec.expressions.is_empty());
+        let (mut both, rest) = (found(false), found(true));
+        both.extend(rest);
+        both.sort_unstable();
+        let everything = Spec { expressions: Vec::new(), order_by: Vec::new(), ..spec.clone() };
+        prop_assert_eq!(both, run(&world, &Query::new(resource, &everything).unwrap(), &everything).0);
+    }
+}
+
+#[test]
+fn the_deepest_and_widest_spec_runs() {
+    let world = World::new(1);
+    let leaf = json!({"type": "contains", "field": "parent.parent.parent.node.hardware_generation.generation",
+                      "sub_string": "a", "case_insensitive": true, "invert": true});
+    let nested = (0..filter::DEPTH_MAX).fold(leaf.clone(), |inner, level| {
+        json!({"type": if level % 2 == 0 { "and" } else { "or" }, "sub_expressions": [inner, leaf], "invert": true})
+    });
+    let order = json!({"field": "parent.parent.parent.node.hardware_generation.generation"});
+    let mut expressions = vec![nested];
+    expressions.extend(vec![leaf; filter::EXPRESSIONS_MAX - 2 * filter::DEPTH_MAX - 1]);
+    let fields = [
+        "description",
+        "phase",
+        "start_time",
+        "end_time",
+        "node.ip",
+        "node.index",
+        "template.name",
+        "creator.username",
+    ];
+    let mut order_by: Vec<Value> = fields.map(|field| json!({"field": field, "nulls_first": false})).to_vec();
+    order_by.push(order);
+    let body = json!({"expressions": expressions, "order_by": order_by, "include_inactive": true, "limit": 2});
+    let mut spec = filter::parse(&body, &&JOBS).unwrap();
+    let (first, last) = run(&world, &Query::new(&JOBS, &spec).unwrap(), &spec);
+    let whole = oracle::list(&world, "jobs", &spec);
+    assert_eq!(first, whole[..2]);
+    spec.after = last;
+    assert_eq!(run(&world, &Query::new(&JOBS, &spec).unwrap(), &spec).0, whole[2..4]);
+
+    let flat = json!({"type": "or", "sub_expressions": vec![json!({"type": "isnull", "field": "outputs.name"}); 199]});
+    let spec = filter::parse(&json!({"expressions": [flat]}), &&JOBS).unwrap();
+    assert_eq!(run(&world, &Query::new(&JOBS, &spec).unwrap(), &spec).0, [0_i64; 0]);
+}
+
+#[test]
+fn secrets_can_not_be_reached() {
+    let secret = [
+        (&USERS, "password_hash"),
+        (&USERS, "password"),
+        (&USERS, "credentials"),
+        (&DOCKER, "registry_username"),
+        (&DOCKER, "registry_password"),
+        (&JOBS, "creator.password_hash"),
+        (&JOBS, "creator.credentials"),
+        (&JOBS, "creator.email"),
+        (&JOBS, "node.creator.password_hash"),
+        (&JOBS, "rowid"),
+        (&JOBS, "outputs.creator.password_hash"),
+        (&JOBS, "template.specific"),
+        (&JOBS, "notifications"),
+    ];
+    for (resource, field) in secret {
+        let body = json!({"expressions": [{"type": "isnull", "field": field}]});
+        assert!(filter::parse(&body, &resource).is_err(), "{field}");
+        let by_hand = Expression::IsNull { field: field.to_owned(), invert: false };
+        let spec = Spec { expressions: vec![by_hand], ..Spec::default() };
+        assert!(Query::new(resource, &spec).is_err(), "{field}");
+    }
+}
+
+#[test]
+fn every_field_of_every_table_is_there() {
+    let world = World::new(3);
+    let resources = [
+        &JOBS,
+        &JOB_OUTPUTS,
+        &JOB_TEMPLATES,
+        &NODES,
+        &USERS,
+        &HARDWARE,
+        &CUDA,
+        &DOCKER,
+        &JOB_TYPES,
+        &JOB_CONTRACTS,
+        &DOMAINS,
+        &LICENCES,
+        &FRAMEWORKS,
+    ];
+    for resource in resources {
+        for field in resource.fields {
+            let info = resource
+                .field(&[field.name])
+                .unwrap_or_else(|| resource.field(&field.name.split('.').collect::<Vec<_>>()).unwrap());
+            let test = |invert| Expression::IsNull { field: field.name.to_owned(), invert };
+            let ordered = info.kind != Kind::Json && !info.to_many;
+            let order = OrderBy { field: field.name.to_owned(), ascending: false, nulls_first: Some(true) };
+            let of = vec![test(false), test(true)];
+            let spec = Spec {
+                expressions: vec![Expression::Or { of, invert: false }],
+                order_by: if ordered { vec![order] } else { Vec::new() },
+                include_inactive: true,
+                ..Spec::default()
+            };
+            let found = run(&world, &Query::new(resource, &spec).unwrap(), &spec).0;
+            let all = world.tables.get(resource.table).map_or(0, Vec::len);
+            assert_eq!(found.len(), all, "{}.{}", resource.name, field.name);
+        }
+    }
+}
+
+#[test]
+fn a_cursor_of_another_list_is_refused() {
+    let spec = Spec {
+        order_by: vec![OrderBy { field: "start_time".to_owned(), ascending: true, nulls_first: None }],
+        ..Spec::default()
+    };
+    let world = World::new(1);
+    let after = run(&world, &Query::new(&JOBS, &spec).unwrap(), &spec).1;
+    assert!(after.is_some() && sort_keys(&spec.order_by).len() == 2);
+    assert!(Query::new(&JOBS, &Spec { after: after.clone(), ..spec }).is_ok());
+    let problems = Query::new(&JOBS, &Spec { after, ..Spec::default() }).unwrap_err();
+    assert!(problems.names().eq(["after"]));
+}
+
+/// SQLite's plan for the first page of the jobs that pass.
+fn plan(expressions: Value) -> String {
+    let world = World::new(1);
+    let spec = filter::parse(&json!({"expressions": expressions}), &&JOBS).unwrap();
+    let page = Query::new(&JOBS, &spec).unwrap().page("t.pk", None, Some(100));
+    let mut statement = world.db.prepare(&format!("EXPLAIN QUERY PLAN {}", page.sql)).unwrap();
+    let lines = statement.query_map(rusqlite::params_from_iter(page.params), |row| row.get::<_, String>(3)).unwrap();
+    lines.collect::<Result<Vec<String>, _>>().unwrap().join("; ")
+}
+
+#[test]
+fn plain_questions_are_answered_by_an_index() {
+    let exact = |field: &str, value: Value| json!([{"type": "exact", "field": field, "value": value}]);
+    let launcher = json!([{"type": "and", "sub_expressions": [
+        {"type": "isnull", "field": "start_time"}, {"type": "isnull", "field": "error_reason"},
+        {"type": "isnull", "field": "node"}, {"type": "isnull", "field": "template.workabletemplate", "invert": true},
+    ]}]);
+    let by_phase = json!([{"type": "exact", "field": "phase", "value": "created"}, {"type": "isnull", "field": "node"},
+                          {"type": "isnull", "field": "template.workabletemplate", "invert": true}]);
+    let table = [
+        (launcher, "jobs_free"),
+        (by_phase, "jobs_free"),
+        (exact("pk", json!(5)), "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"),
+        (json!([{"type": "compare", "field": "pk", "operator": ">", "value": 5}]), "PRIMARY KEY (rowid>?)"),
+        (exact("node", json!(5)), "jobs_by_node (node=?)"),
+        (exact("node.pk", json!(5)), "jobs_by_node (node=?)"),
+        (exact("parent", json!(5)), "jobs_by_parent (parent=?)"),
+        (exact("template", json!(5)), "jobs_by_template (template=?)"),
+    ];
+    for (expressions, index) in table {
+        let plan = plan(expressions.clone());
+        assert!(plan.contains(index), "{expressions}: {plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{expressions} is sorted: {plan}");
+    }
+}
+
+#[test]
+fn no_text_of_the_caller_is_in_the_sql() {
+    let evil = "x' OR 1=1 --";
+    let body = json!({"expressions": [{"type": "exact", "field": "description", "value": evil},
+        {"type": "contains", "field": "outputs.name", "sub_string": evil, "case_insensitive": true, "invert": true},
+        {"type": "compare", "field": "template.name", "operator": "<", "value": evil}]});
+    let page = Query::new(&JOBS, &filter::parse(&body, &&JOBS).unwrap()).unwrap().page("t.pk", None, Some(5));
+    assert!(!page.sql.contains("OR 1=1") && page.params.len() == 4, "{}", page.sql);
+}
