@@ -45,7 +45,9 @@ fn values(world: &World, table: &str, row: &Row, path: &[&str]) -> Vec<Value> {
         ("docker_images", ["domain"]) => values(world, table, row, &["domain", "description"]),
         ("docker_images", ["licence"]) => values(world, table, row, &["licence", "name"]),
         (_, [field]) => vec![row[*field].clone()],
-        (_, [field, rest @ ..]) if row[*field].is_null() => vec![Value::Null; rest.len().min(1)],
+        // Nobody's outputs are none, rather than one that is null.
+        (_, [field, .., "outputs" | "tasks"] | [field, .., "outputs", _]) if row[*field].is_null() => Vec::new(),
+        (_, [field, _, ..]) if row[*field].is_null() => vec![Value::Null],
         (_, [field, rest @ ..]) => {
             let target = target(table, field);
             let found =
@@ -97,8 +99,8 @@ fn passes(world: &World, table: &str, row: &Row, expression: &Expression) -> boo
             let part = folded(&json!(sub_string), *folds);
             (any(field, &|x| folded(x, *folds).as_str().unwrap().contains(part.as_str().unwrap())), invert)
         }
-        Expression::IsNull { field, invert } => match field.as_str() {
-            "outputs" | "tasks" if table != "job_templates" => (all(field).is_empty(), invert),
+        Expression::IsNull { field, invert } => match field.rsplit('.').next() {
+            Some("outputs" | "tasks") if table != "job_templates" => (all(field).is_empty(), invert),
             _ => (all(field).iter().any(Value::is_null), invert),
         },
         Expression::Compare { field, operator, value, invert } => {

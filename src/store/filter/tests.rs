@@ -142,15 +142,17 @@ fn literal(kind: Kind) -> BoxedStrategy<Literal> {
     }
 }
 
-/// Texts that are there, parts of them, and those that stand in other columns.
+/// Parts of texts, and texts that stand in columns of their own.
+const MORE_TEXTS: [&str; 13] =
+    ["created", "cancelled", "log", "spectrum", "JSON", "lab-1", "d2", "C1", "LPHA", "ss", "%", "_", "ς"];
+
 fn text() -> impl Strategy<Value = String> {
-    let more = ["created", "cancelled", "log", "spectrum", "JSON", "lab-1", "d2", "C1", "LPHA", "ss", "%", "_", "ς"];
-    let pool: Vec<&str> = TEXTS.iter().chain(&more).copied().collect();
+    let pool: Vec<&str> = TEXTS.iter().chain(&MORE_TEXTS).copied().collect();
     proptest::sample::select(pool).prop_map(str::to_owned)
 }
 
 fn test_of(resource: &'static Resource, path: &'static str) -> BoxedStrategy<Expression> {
-    let kind = (&resource).field(&path.split('.').collect::<Vec<_>>()).expect(path).kind;
+    let kind = resource.field(&path.split('.').collect::<Vec<_>>()).expect(path).kind;
     let field = path.to_owned();
     let operators = proptest::sample::select(Operator::ALL.to_vec());
     (literal(kind), text(), operators, any::<bool>(), any::<bool>(), 0..4)
@@ -175,7 +177,7 @@ fn spec_of(resource: &'static Resource, paths: &'static [&'static str]) -> impl 
         })
     });
     let orderable = move |path: &&str| {
-        let info = (&resource).field(&path.split('.').collect::<Vec<_>>()).expect(path);
+        let info = resource.field(&path.split('.').collect::<Vec<_>>()).expect(path);
         !info.to_many && info.kind != Kind::Json
     };
     let orderable: Vec<&str> = paths.iter().copied().filter(orderable).collect();
@@ -195,7 +197,6 @@ fn spec_of(resource: &'static Resource, paths: &'static [&'static str]) -> impl 
 fn cases() -> impl Strategy<Value = (&'static Resource, Spec)> {
     (0..PATHS.len()).prop_flat_map(|which| {
         let (resource, paths) = PATHS[which];
-        // The jobs have the most to go wrong.
         spec_of(resource, paths).prop_map(move |spec| (resource, spec))
     })
 }
@@ -215,12 +216,12 @@ fn run(world: &World, query: &Query, spec: &Spec) -> (Vec<i64>, Option<String>) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn sql_finds_what_the_language_says((resource, spec) in cases(), seed in 0_u64..1_000, size in 1_u32..6) {
         let world = World::new(seed);
-        prop_assert_eq!(&filter::parse(&filter::to_json(&spec), &resource), &Ok(spec.clone()));
+        prop_assert_eq!(&filter::parse(&filter::to_json(&spec), resource), &Ok(spec.clone()));
         let expected = oracle::list(&world, resource.table, &spec);
         let query = Query::new(resource, &spec).unwrap();
         prop_assert_eq!(&run(&world, &query, &spec).0, &expected, "{}", query.page("t.pk", None, None).sql);
@@ -231,7 +232,7 @@ proptest! {
 
         let (mut walked, mut page) = (Vec::new(), Spec { limit: Some(size), ..spec });
         for _ in 0..=expected.len() {
-            let page_query = Query::new(resource, &filter::parse(&filter::to_json(&page), &resource).unwrap()).unwrap();
+            let page_query = Query::new(resource, &filter::parse(&filter::to_json(&page), resource).unwrap()).unwrap();
             let (keys, last) = run(&world, &page_query, &page);
             walked.extend(keys);
             if last.is_none() {
@@ -259,13 +260,72 @@ proptest! {
     }
 }
 
+/// Every test of one field that the pools have, plain and inverted.
+fn tests_of(path: &str, kind: Kind) -> Vec<Expression> {
+    let literals: Vec<Literal> = match kind {
+        Kind::Int => (0..17).map(Literal::Int).chain([2.5, 3.0, -1e300].map(Literal::Float)).collect(),
+        Kind::Float => PARTS.map(Literal::Float).into_iter().chain([Literal::Int(1)]).collect(),
+        Kind::Bool => vec![Literal::Bool(true), Literal::Bool(false)],
+        Kind::Time => TIMES.map(|time| Literal::Time(Timestamp(time))).to_vec(),
+        Kind::Text => TEXTS.iter().chain(&MORE_TEXTS).map(|text| Literal::Text((*text).to_owned())).collect(),
+        Kind::Json => Vec::new(),
+    };
+    let mut tests = Vec::new();
+    for invert in [false, true] {
+        let field = || path.to_owned();
+        tests.push(Expression::IsNull { field: field(), invert });
+        for value in &literals {
+            for case_insensitive in [false, true] {
+                tests.push(Expression::Exact { field: field(), value: value.clone(), case_insensitive, invert });
+                if let Literal::Text(text) = value {
+                    tests.push(Expression::Contains {
+                        field: field(),
+                        sub_string: text.clone(),
+                        case_insensitive,
+                        invert,
+                    });
+                }
+            }
+            if kind != Kind::Bool {
+                let compare = |operator| Expression::Compare { field: field(), operator, value: value.clone(), invert };
+                tests.extend(Operator::ALL.map(compare));
+            }
+        }
+    }
+    tests
+}
+
+#[test]
+fn each_test_of_each_field_alone_and_in_order() {
+    let world = World::new(7);
+    for (resource, paths) in PATHS {
+        for path in paths {
+            let info = resource.field(&path.split('.').collect::<Vec<_>>()).expect(path);
+            for expression in tests_of(path, info.kind) {
+                let spec = Spec { expressions: vec![expression], include_inactive: true, ..Spec::default() };
+                let found = run(&world, &Query::new(resource, &spec).unwrap(), &spec).0;
+                assert_eq!(found, oracle::list(&world, resource.table, &spec), "{} {spec:?}", resource.name);
+            }
+            let orders = [true, false].map(|ascending| [None, Some(true), Some(false)].map(|nulls| (ascending, nulls)));
+            for (ascending, nulls_first) in orders.concat() {
+                let order_by = vec![OrderBy { field: (*path).to_owned(), ascending, nulls_first }];
+                let spec = Spec { order_by, include_inactive: true, ..Spec::default() };
+                if !info.to_many && info.kind != Kind::Json {
+                    let found = run(&world, &Query::new(resource, &spec).unwrap(), &spec).0;
+                    assert_eq!(found, oracle::list(&world, resource.table, &spec), "{} {spec:?}", resource.name);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn the_deepest_and_widest_spec_runs() {
     let world = World::new(1);
     let leaf = json!({"type": "contains", "field": "parent.parent.parent.node.hardware_generation.generation",
                       "sub_string": "a", "case_insensitive": true, "invert": true});
     let nested = (0..filter::DEPTH_MAX).fold(leaf.clone(), |inner, level| {
-        json!({"type": if level % 2 == 0 { "and" } else { "or" }, "sub_expressions": [inner, leaf], "invert": true})
+        json!({"type": if level % 2 == 0 { "and" } else { "or" }, "sub_expressions": [inner, leaf], "invert": level % 2 == 0})
     });
     let order = json!({"field": "parent.parent.parent.node.hardware_generation.generation"});
     let mut expressions = vec![nested];
@@ -283,7 +343,7 @@ fn the_deepest_and_widest_spec_runs() {
     let mut order_by: Vec<Value> = fields.map(|field| json!({"field": field, "nulls_first": false})).to_vec();
     order_by.push(order);
     let body = json!({"expressions": expressions, "order_by": order_by, "include_inactive": true, "limit": 2});
-    let mut spec = filter::parse(&body, &&JOBS).unwrap();
+    let mut spec = filter::parse(&body, &JOBS).unwrap();
     let (first, last) = run(&world, &Query::new(&JOBS, &spec).unwrap(), &spec);
     let whole = oracle::list(&world, "jobs", &spec);
     assert_eq!(first, whole[..2]);
@@ -291,7 +351,7 @@ fn the_deepest_and_widest_spec_runs() {
     assert_eq!(run(&world, &Query::new(&JOBS, &spec).unwrap(), &spec).0, whole[2..4]);
 
     let flat = json!({"type": "or", "sub_expressions": vec![json!({"type": "isnull", "field": "outputs.name"}); 199]});
-    let spec = filter::parse(&json!({"expressions": [flat]}), &&JOBS).unwrap();
+    let spec = filter::parse(&json!({"expressions": [flat]}), &JOBS).unwrap();
     assert_eq!(run(&world, &Query::new(&JOBS, &spec).unwrap(), &spec).0, [0_i64; 0]);
 }
 
@@ -314,7 +374,7 @@ fn secrets_can_not_be_reached() {
     ];
     for (resource, field) in secret {
         let body = json!({"expressions": [{"type": "isnull", "field": field}]});
-        assert!(filter::parse(&body, &resource).is_err(), "{field}");
+        assert!(filter::parse(&body, resource).is_err(), "{field}");
         let by_hand = Expression::IsNull { field: field.to_owned(), invert: false };
         let spec = Spec { expressions: vec![by_hand], ..Spec::default() };
         assert!(Query::new(resource, &spec).is_err(), "{field}");
@@ -378,7 +438,7 @@ fn a_cursor_of_another_list_is_refused() {
 /// SQLite's plan for the first page of the jobs that pass.
 fn plan(expressions: Value) -> String {
     let world = World::new(1);
-    let spec = filter::parse(&json!({"expressions": expressions}), &&JOBS).unwrap();
+    let spec = filter::parse(&json!({"expressions": expressions}), &JOBS).unwrap();
     let page = Query::new(&JOBS, &spec).unwrap().page("t.pk", None, Some(100));
     let mut statement = world.db.prepare(&format!("EXPLAIN QUERY PLAN {}", page.sql)).unwrap();
     let lines = statement.query_map(rusqlite::params_from_iter(page.params), |row| row.get::<_, String>(3)).unwrap();
@@ -417,6 +477,6 @@ fn no_text_of_the_caller_is_in_the_sql() {
     let body = json!({"expressions": [{"type": "exact", "field": "description", "value": evil},
         {"type": "contains", "field": "outputs.name", "sub_string": evil, "case_insensitive": true, "invert": true},
         {"type": "compare", "field": "template.name", "operator": "<", "value": evil}]});
-    let page = Query::new(&JOBS, &filter::parse(&body, &&JOBS).unwrap()).unwrap().page("t.pk", None, Some(5));
+    let page = Query::new(&JOBS, &filter::parse(&body, &JOBS).unwrap()).unwrap().page("t.pk", None, Some(5));
     assert!(!page.sql.contains("OR 1=1") && page.params.len() == 4, "{}", page.sql);
 }
