@@ -39,6 +39,8 @@ pub fn register(connection: &Connection) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod world;
