@@ -41,6 +41,8 @@ mod oracle;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod specs;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod world;
