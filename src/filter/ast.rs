@@ -58,7 +58,8 @@ pub enum Expression {
         /// Whether to take the complement.
         invert: bool,
     },
-    /// Passes when the field has no value.
+    /// Passes when the field has no value. A to-many field, such as a job's `outputs`, has none when there is no
+    /// element; a path behind it, such as `outputs.name`, is tested element by element like in any other test.
     IsNull {
         /// Path of the field.
         field: String,

@@ -55,3 +55,17 @@ pub trait Schema {
 pub fn fold(text: &str) -> String {
     caseless::default_case_fold_str(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn folding_is_more_than_lower_case() {
+        for (text, same) in [("STRASSE", "Straße"), ("ΣΊΣΥΦΟΣ", "σίσυφος"), ("üNÏCODE", "Ünïcode"), ("ﬁ", "FI")]
+        {
+            assert_eq!(fold(text), fold(same));
+        }
+        assert_ne!(fold("a"), fold("á"));
+    }
+}

@@ -35,3 +35,14 @@ pub fn register(connection: &Connection) -> rusqlite::Result<()> {
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => Ok(None),
     })
 }
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
+mod specs;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;

@@ -123,7 +123,7 @@ impl Resource {
     }
 
     /// Finds the field at the end of a path.
-    pub(super) fn resolve(&'static self, segments: &[&str]) -> Option<Path> {
+    pub(super) fn resolve(&self, segments: &[&str]) -> Option<Path> {
         let mut here = self;
         let mut steps = Vec::new();
         let (mut nullable, mut to_many) = (false, false);
@@ -170,7 +170,7 @@ impl Resource {
     }
 }
 
-impl Schema for &'static Resource {
+impl Schema for Resource {
     fn name(&self) -> &str {
         self.name
     }
