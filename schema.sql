@@ -176,6 +176,16 @@ CREATE INDEX jobs_by_parent ON jobs (parent) WHERE parent IS NOT NULL;
 -- The jobs of a template, asked when it is hard-deleted; and lists by template.
 CREATE INDEX jobs_by_template ON jobs (template);
 
+-- The bytes that are inputs of a job, and are kept as long as it is.
+CREATE TABLE job_blobs (
+    job     INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    sha256  TEXT    NOT NULL CHECK (length(sha256) = 64),
+    PRIMARY KEY (job, sha256)
+) STRICT, WITHOUT ROWID;
+
+-- Whether any job still wants some bytes, asked by the sweep.
+CREATE INDEX job_blobs_by_sha256 ON job_blobs (sha256);
+
 CREATE TABLE job_outputs (
     pk             INTEGER PRIMARY KEY AUTOINCREMENT,
     job            INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,

@@ -4,6 +4,7 @@
 //! `server` → `store`, `blobs`, `filter`, `wire` → `domain`. `ARCHITECTURE.md` says more.
 
 pub mod blobs;
+pub mod cli;
 pub mod domain;
 pub mod filter;
 pub mod server;

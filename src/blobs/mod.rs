@@ -138,6 +138,11 @@ impl Blobs {
         Ok(Some(Held { digest, size_bytes, _hold: hold }))
     }
 
+    /// Says whether bytes are here. Whoever goes on to name them holds them, with [`Blobs::hold`]. Blocks for a moment.
+    pub fn contains(&self, digest: Digest) -> bool {
+        self.size_on_disk(digest).is_ok_and(|size| size.is_some())
+    }
+
     /// Gives the size of the bytes, if they are here.
     fn size_on_disk(&self, digest: Digest) -> io::Result<Option<u64>> {
         match std::fs::symlink_metadata(self.path(digest)) {

@@ -122,6 +122,13 @@ impl<'a> Fields<'a> {
         self.problems.add(field, sentence);
     }
 
+    /// Adds problems that name their fields themselves.
+    pub fn problems_here(&mut self, others: Problems) {
+        for (field, sentences) in others.0 {
+            self.problems.0.entry(field).or_default().extend(sentences);
+        }
+    }
+
     /// Adds the problems found inside a field.
     pub fn problems_within(&mut self, name: &str, inner: Problems) {
         self.problems.add_all(name, inner);

@@ -163,7 +163,7 @@ fn table() -> Vec<Route> {
         verb("job-templates.reinstate",     DELETE_OR_POST, "/v1/job-templates/{pk}/reinstate",  W::Staff, T::Template, |c| Box::pin(templates::reinstate(c))),
         row("job-templates.export",         GET,    "/v1/job-templates/{pk}/export",             W::Staff, T::Template, |c| Box::pin(templates::export(c))),
         row("job-templates.create_job",     POST,   "/v1/job-templates/{pk}/create-job",         W::User,  T::Template, |c| Box::pin(jobs::create(c))),
-        row("job-templates.all_parameters", GET,    "/v1/job-templates/{pk}/get-all-parameters", W::User,  T::Template, |c| Box::pin(templates::all_parameters(c))),
+        row("job-templates.all_parameters", GET,    "/v1/job-templates/{pk}/get-all-parameters", W::User,  T::Template, |c| Box::pin(templates::all_parameters_of(c))),
         row("job-templates.types",          GET,    "/v1/job-templates/{pk}/get-types",          W::User,  T::Template, |c| Box::pin(templates::types(c))),
         row("job-templates.outputs",        GET,    "/v1/job-templates/{pk}/get-outputs",        W::User,  T::Template, |c| Box::pin(templates::outputs(c))),
 

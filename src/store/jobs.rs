@@ -256,6 +256,8 @@ pub struct NewJob {
     pub notifications: String,
     /// Who makes it.
     pub creator: UserId,
+    /// SHA-256 (hex) of the bytes that are inputs; the caller holds them until the job is there.
+    pub blobs: Vec<String>,
 }
 
 /// Says how jobs are listed.
@@ -319,7 +321,8 @@ impl Store {
                 .prepare_cached(
                     "WITH RECURSIVE tree (pk) AS (
                          VALUES (?1) UNION SELECT jobs.pk FROM jobs JOIN tree ON jobs.parent = tree.pk)
-                     SELECT DISTINCT sha256 FROM job_outputs WHERE job IN tree",
+                     SELECT sha256 FROM job_outputs WHERE job IN tree
+                     UNION SELECT sha256 FROM job_blobs WHERE job IN tree",
                 )?
                 .query_map([job], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
@@ -390,7 +393,7 @@ pub(super) fn act(tx: &WriteTx<'_>, job: JobId, node: Option<NodeId>, verb: Verb
 /// Inserts a job in phase `created`, with its first event.
 fn insert(tx: &WriteTx<'_>, new: &NewJob) -> Result<JobId, Error> {
     let connection = tx.connection();
-    let NewJob { template, input_values, parameter_values, description, notifications, creator } = new;
+    let NewJob { template, input_values, parameter_values, description, notifications, creator, blobs } = new;
     let kind: String = super::templates::live_kind(connection, *template)?;
     connection
         .prepare_cached(
@@ -409,6 +412,11 @@ fn insert(tx: &WriteTx<'_>, new: &NewJob) -> Result<JobId, Error> {
             tx.now()
         ])?;
     let pk = JobId(connection.last_insert_rowid());
+    for sha256 in blobs {
+        connection
+            .prepare_cached("INSERT INTO job_blobs (job, sha256) VALUES (?1, ?2)")?
+            .execute(params![pk, sha256])?;
+    }
     let created = NewEvent {
         job: pk,
         transition: Transition::Create,

@@ -19,6 +19,7 @@ mod readers;
 mod seed;
 pub mod templates;
 pub mod users;
+pub mod values;
 mod writer;
 
 use std::path::Path;

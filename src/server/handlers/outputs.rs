@@ -1,0 +1,241 @@
+//! Job outputs: streamed in, streamed out (contract §8).
+
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use warp::http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::reply::Response;
+
+use super::lists;
+use crate::blobs::{Digest, WriteError};
+use crate::domain::ids::{JobId, OutputId};
+use crate::server::App;
+use crate::server::download::{self, Plan};
+use crate::server::error::ApiError;
+use crate::server::request::{Call, no_content, ok};
+use crate::server::tasks::reclaim;
+use crate::store::outputs::{Adder, NewOutput, listing};
+use crate::wire::Output;
+
+const NAME_CHARS_MAX: usize = 200;
+const TYPE_CHARS_MAX: usize = 500;
+
+/// `POST /v1/job-outputs/list`.
+pub(crate) async fn list(call: &mut Call) -> Result<Response, ApiError> {
+    lists::list(call, listing(), |output| output).await
+}
+
+/// `GET /v1/job-outputs/{PK}`.
+pub(crate) async fn retrieve(call: &mut Call) -> Result<Response, ApiError> {
+    ok(&by_key(call)?)
+}
+
+/// `GET /v1/jobs/{PK}/outputs/{NAME}/{TYPE}/info`.
+pub(crate) async fn info(call: &mut Call) -> Result<Response, ApiError> {
+    ok(&by_name(call)?)
+}
+
+/// `POST /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`: bytes first, then the row, then the answer.
+pub(crate) async fn add(call: &mut Call) -> Result<Response, ApiError> {
+    let caller = call.caller()?;
+    let by = Adder { user: caller.user, is_staff: caller.is_staff, node: caller.node };
+    let (job, name, type_name) = (JobId(call.pk()), call.param(1).to_owned(), call.param(2).to_owned());
+    check_text("name", &name, NAME_CHARS_MAX)?;
+    check_text("type", &type_name, TYPE_CHARS_MAX)?;
+    let expected = announced_digest(&call.headers)?;
+    // Asked again by the writer; asked here so that bytes that can't be taken are not read.
+    call.app.store.may_add_output(job, by, call.app.clock.now())?;
+
+    let mut writer = call.app.blobs.writer(call.app.output_bytes_max);
+    if let Some(length) = content_length(&call.headers) {
+        writer.announce(length).map_err(write_error)?;
+    }
+    if let Some(expected) = expected {
+        writer.expect(expected);
+    }
+    while let Some(piece) = call.body.next().await? {
+        writer.write(piece).await.map_err(write_error)?;
+    }
+    let held = writer.finish().await.map_err(write_error)?;
+
+    let sha256 = held.digest().to_string();
+    let size = i64::try_from(held.size_bytes()).map_err(ApiError::internal)?;
+    let new = NewOutput { job, name, type_name, size, sha256: sha256.clone() };
+    let added = call.app.store.add_output(new, by).await;
+    drop(held);
+    if added.is_err() {
+        reclaim(&call.app, vec![sha256]);
+    }
+    ok(&added?)
+}
+
+/// `GET /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`.
+pub(crate) async fn get(call: &mut Call) -> Result<Response, ApiError> {
+    let output = by_name(call)?;
+    send(call, &output, None).await
+}
+
+/// `POST` or `GET /v1/job-outputs/{PK}/download`.
+pub(crate) async fn download(call: &mut Call) -> Result<Response, ApiError> {
+    let output = by_key(call)?;
+    let body = if call.method == Method::POST { call.json().await? } else { Default::default() };
+    let extension = match body.get("filetype") {
+        None => None,
+        Some(serde_json::Value::String(filetype)) => Some(filetype.clone()),
+        Some(other) => {
+            let kind = crate::domain::fields::kind_of(other);
+            return Err(ApiError::field("filetype", format!("Must be a text, not {kind}.")));
+        }
+    };
+    send(call, &output, extension.as_deref()).await
+}
+
+/// `DELETE /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`.
+pub(crate) async fn delete(call: &mut Call) -> Result<Response, ApiError> {
+    let (name, type_name) = (call.param(1).to_owned(), call.param(2).to_owned());
+    ok(&call.app.store.delete_live_output(JobId(call.pk()), name, type_name).await?)
+}
+
+/// `DELETE /v1/job-outputs/{PK}`.
+pub(crate) async fn destroy(call: &mut Call) -> Result<Response, ApiError> {
+    call.app.store.set_output_deleted(OutputId(call.pk()), true).await?;
+    no_content()
+}
+
+/// `DELETE /v1/job-outputs/{PK}/reinstate`.
+pub(crate) async fn reinstate(call: &mut Call) -> Result<Response, ApiError> {
+    ok(&call.app.store.set_output_deleted(OutputId(call.pk()), false).await?)
+}
+
+/// `DELETE /v1/job-outputs/{PK}/hard`.
+pub(crate) async fn hard(call: &mut Call) -> Result<Response, ApiError> {
+    let was = call.app.store.purge_output(OutputId(call.pk())).await?;
+    reclaim(&call.app, vec![was.sha256.clone()]);
+    ok(&was)
+}
+
+fn by_key(call: &Call) -> Result<Output, ApiError> {
+    call.app.store.output(OutputId(call.pk()))?.ok_or_else(ApiError::not_found)
+}
+
+fn by_name(call: &Call) -> Result<Output, ApiError> {
+    let found = call.app.store.live_output(JobId(call.pk()), call.param(1), call.param(2))?;
+    found.ok_or_else(ApiError::not_found)
+}
+
+/// Takes a name or type of an output as it is, unless it is too long or has control characters.
+fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), ApiError> {
+    if !(1..=chars_max).contains(&text.chars().count()) {
+        return Err(ApiError::field(field, format!("Must have 1 to {chars_max} characters.")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(ApiError::field(field, "Must not hold control characters."));
+    }
+    Ok(())
+}
+
+/// Reads the digest that the client says its bytes have, from either header.
+fn announced_digest(headers: &HeaderMap) -> Result<Option<Digest>, ApiError> {
+    let bad = |header: &str| ApiError::bad_request("bad_digest", format!("The header {header} can't be read."));
+    let mut lines = Vec::new();
+    for line in headers.get_all("content-digest") {
+        lines.push(line.to_str().map_err(|_| bad("Content-Digest"))?);
+    }
+    let by_field = Digest::from_content_digest(&lines.join(",")).map_err(|_| bad("Content-Digest"))?;
+    let by_hex = match headers.get("x-content-sha256") {
+        None => None,
+        Some(hex) => {
+            let digest = hex.to_str().ok().and_then(|hex| hex.parse::<Digest>().ok());
+            Some(digest.ok_or_else(|| bad("X-Content-SHA256"))?)
+        }
+    };
+    match (by_field, by_hex) {
+        (Some(one), Some(other)) if one != other => {
+            Err(ApiError::bad_request("digest_mismatch", "The two digest headers differ."))
+        }
+        (one, other) => Ok(one.or(other)),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Tells why bytes were not taken.
+fn write_error(error: WriteError) -> ApiError {
+    match error {
+        WriteError::TooLarge { limit_bytes } => ApiError::too_large(limit_bytes),
+        WriteError::Mismatch { actual } => {
+            let detail = format!("The bytes that came have the SHA-256 {actual}, not the one announced.");
+            ApiError::bad_request("digest_mismatch", detail)
+        }
+        WriteError::NoSpace | WriteError::NoHeadroom { .. } => ApiError::no_space(),
+        WriteError::Io(error) => ApiError::internal(error),
+    }
+}
+
+/// Sends an output's bytes as the request's headers ask for them.
+async fn send(call: &Call, output: &Output, extension: Option<&str>) -> Result<Response, ApiError> {
+    let app: &Arc<App> = &call.app;
+    let digest: Digest = output.sha256.parse().map_err(|_| ApiError::internal("a row's digest can't be read"))?;
+    let size = u64::try_from(output.size).map_err(ApiError::internal)?;
+    let mut headers = call.headers.clone();
+    if call.method != Method::GET {
+        // A range is defined for GET alone.
+        headers.remove(RANGE);
+    }
+    let plan = download::plan(&headers, size, &digest);
+    let (status, first, length) = match plan {
+        Plan::Whole => (StatusCode::OK, 0, size),
+        Plan::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
+        Plan::NotModified => (StatusCode::NOT_MODIFIED, 0, 0),
+        Plan::PreconditionFailed => {
+            let detail = "The bytes are not those of the If-Match header.";
+            return Err(ApiError::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
+        }
+        Plan::Unsatisfiable => {
+            let detail = format!("The range lies outside the {size} bytes.");
+            let range = HeaderValue::from_str(&format!("bytes */{size}")).map_err(ApiError::internal)?;
+            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", detail);
+            return Err(error.with(CONTENT_RANGE, range));
+        }
+    };
+    let mut response = Response::default();
+    if status != StatusCode::NOT_MODIFIED {
+        let found = app.blobs.open_read(digest).await.map_err(ApiError::internal)?;
+        let reader = found.ok_or_else(|| ApiError::internal(format!("the bytes of output {} are gone", output.pk)))?;
+        if call.method != Method::HEAD {
+            let pieces = shared(reader.stream(first, length));
+            response = warp::reply::Reply::into_response(warp::reply::stream(pieces));
+        }
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let name = download::content_disposition(&output.name, extension);
+        headers.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&name).map_err(ApiError::internal)?);
+        let digest = HeaderValue::from_str(&digest.content_digest()).map_err(ApiError::internal)?;
+        headers.insert("content-digest", digest);
+    }
+    if status == StatusCode::PARTIAL_CONTENT {
+        let range = format!("bytes {first}-{}/{size}", first + length - 1);
+        response.headers_mut().insert(CONTENT_RANGE, HeaderValue::from_str(&range).map_err(ApiError::internal)?);
+    }
+    let etag = HeaderValue::from_str(&download::etag(&digest)).map_err(ApiError::internal)?;
+    response.headers_mut().insert(ETAG, etag);
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// Makes a stream `Sync`, as warp wants its bodies: a mutex that is never locked, since only `&mut` reaches in.
+fn shared<S: Stream + Unpin + Send>(stream: S) -> impl Stream<Item = S::Item> + Send + Sync {
+    let mut stream = std::sync::Mutex::new(stream);
+    futures_util::stream::poll_fn(move |context| {
+        stream.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).poll_next_unpin(context)
+    })
+}
