@@ -2,5 +2,6 @@
 //!
 //! The map of the house; arrows point down only.
 
+pub mod client;
 pub mod domain;
 pub mod wire;
