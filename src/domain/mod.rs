@@ -2,4 +2,5 @@
 
 pub mod fields;
 pub mod ids;
+pub mod lifecycle;
 pub mod time;
