@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """A labrun worker in standard-library Python: takes free jobs of the template peak_finder and finds the peaks.
 
-    LABRUN_PASSWORD=... python3 worker.py         also: LABRUN_URL, LABRUN_USER; --once to stop when no job is free
-"""
+    LABRUN_PASSWORD=... python3 worker.py         also: LABRUN_URL, LABRUN_USER; --once to stop when no job is free"""
 import base64, csv, hashlib, json, os, socket, sys, time
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -27,14 +26,14 @@ def peaks(path, least=1.5):
     """Yields time and height of each reading that is the highest within 0.2 min and stands out by `least` mAU."""
     with open(path, newline="") as file:
         rows = [(float(row["time_min"]), float(row["absorbance_mau"])) for row in csv.DictReader(file)]
-    half = max(1, round(0.2 / (rows[1][0] - rows[0][0])))
+    half = max(1, round(0.2 / (rows[1][0] - rows[0][0])))  # readings in 0.2 min
     for i in range(half, len(rows) - half):
         near = [height for _, height in rows[i - half:i + half + 1]]
         if near[half] == max(near) and near[half] - max(near[0], near[-1]) >= least:
             yield rows[i]
 
 def work(job):
-    path, result = f"/jobs/{job['pk']}", {"success": True}
+    path, result = f"/jobs/{job['pk']}", {}
     try:
         call(path + "/start")
         table = "time_min,height_mau\n" + "".join(f"{t},{y}\n" for t, y in peaks(job["input_values"]["chromatogram"]["value"]))
@@ -55,8 +54,6 @@ while True:
         try:
             work(call(f"/jobs/{job['pk']}/acquire"))
         except HTTPError as error:
-            if error.code != 406:  # another worker was faster
-                raise
-    if not jobs and "--once" in sys.argv:
-        break
+            if error.code != 406: raise  # on 406 another worker was faster
+    if not jobs and "--once" in sys.argv: break
     time.sleep(0 if jobs else 2)
