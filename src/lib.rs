@@ -1,7 +1,12 @@
 //! labrun: a job server that ships beside a lab instrument. One binary, one data directory, one command.
 //!
-//! The map of the house; arrows point down only.
+//! The map of the house. Arrows point down only: `cli` → `client` → `wire` → `domain`;
+//! `server` → `store`, `blobs`, `filter`, `wire` → `domain`. `ARCHITECTURE.md` says more.
 
+pub mod blobs;
 pub mod client;
 pub mod domain;
+pub mod filter;
+pub mod server;
+pub mod store;
 pub mod wire;

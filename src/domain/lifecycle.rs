@@ -64,6 +64,12 @@ impl Phase {
     }
 }
 
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// Where a workable job stands, with all that belongs to that standing and nothing that does not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {

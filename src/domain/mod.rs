@@ -4,3 +4,4 @@ pub mod fields;
 pub mod ids;
 pub mod lifecycle;
 pub mod time;
+pub mod types;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::domain::ids::{JobId, NodeId, OutputId, TemplateId, UserId};
+pub use crate::domain::lifecycle::Phase;
 use crate::domain::time::Timestamp;
 
 /// A job.
@@ -63,41 +64,6 @@ impl Job {
     /// When the text is not an object of texts or `{"value": …, "type": …}`, which no server should send.
     pub fn parameters(&self) -> serde_json::Result<BTreeMap<String, ParameterValue>> {
         serde_json::from_str(self.parameter_values.get())
-    }
-}
-
-/// Where in its life a job stands (contract §5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Made, and not started yet; a node may hold it.
-    Created,
-    /// A node works on it.
-    Started,
-    /// Ended well.
-    Finished,
-    /// Ended with an error; can be acquired again.
-    Errored,
-    /// Ended by the staff.
-    Cancelled,
-}
-
-impl Phase {
-    /// Gives the name that the wire and the store use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Started => "started",
-            Self::Finished => "finished",
-            Self::Errored => "errored",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl std::fmt::Display for Phase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

@@ -1,0 +1,372 @@
+//! Uploads: bytes come in pieces, are hashed and written as they come, and are named once they are safe.
+
+use std::io;
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::partial::Partial;
+use super::{Blobs, Digest, Held, blocking};
+
+/// How much is gathered before it goes to the disk. A body no larger is written whole by `finish`, in one go.
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// How much may wait in the page cache. Without this an upload's end would wait for all of it, and, on file systems
+/// with an ordered journal, so would every commit of the database beside it.
+const FLUSH_EVERY_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Why bytes were not taken. Nothing of the upload is kept then.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// There are more bytes than are allowed (contract §8: 413).
+    #[error("the bytes exceed the limit of {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit that was given to `Blobs::writer`.
+        limit_bytes: u64,
+    },
+    /// The bytes are not those that were announced (contract §8: 400).
+    #[error("the bytes have the SHA-256 {actual}, not the one announced")]
+    Mismatch {
+        /// What the bytes that came hash to.
+        actual: Digest,
+    },
+    /// The disk or the owner's quota is full (contract §8: 507).
+    #[error("no space left for the bytes")]
+    NoSpace,
+    /// Less than the configured headroom would stay free (contract §8: 507).
+    #[error("less than {headroom_bytes} bytes would stay free")]
+    NoHeadroom {
+        /// What must stay free.
+        headroom_bytes: u64,
+    },
+    /// The file system failed in another way.
+    #[error("the bytes could not be written")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => Self::NoSpace,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// An upload on its way. Dropped before it is finished, it leaves nothing.
+///
+/// One piece is written while the next one is received. Each goes to a blocking thread of its own instead of one
+/// thread for the whole upload, so that many slow senders can't use up the threads that everything else needs.
+#[derive(Debug)]
+pub struct Writer {
+    blobs: Blobs,
+    limit_bytes: Option<u64>,
+    expected: Option<Digest>,
+    received_bytes: u64,
+    flushed_bytes: u64,
+    buffer: Vec<u8>,
+    /// The piece that is being written.
+    at_work: Option<JoinHandle<Result<Written, WriteError>>>,
+    flush: Option<JoinHandle<io::Result<()>>>,
+    /// Set while a call runs, and left set by one that failed or was abandoned: bytes may be missing from then on.
+    broken: bool,
+}
+
+/// What writing a piece gives back: the file, and the piece's emptied buffer for the piece after the next.
+type Written = (Partial, Vec<u8>);
+
+impl Writer {
+    pub(super) fn new(blobs: Blobs, limit_bytes: Option<u64>) -> Self {
+        Self {
+            blobs,
+            limit_bytes,
+            expected: None,
+            received_bytes: 0,
+            flushed_bytes: 0,
+            buffer: Vec::new(),
+            at_work: None,
+            flush: None,
+            broken: false,
+        }
+    }
+
+    /// Refuses an upload of a known size that is over the limit or the headroom, before a byte of it came.
+    pub fn announce(&self, size_bytes: u64) -> Result<(), WriteError> {
+        self.check_limit(size_bytes)?;
+        self.blobs.check_headroom(size_bytes)
+    }
+
+    /// Demands that the bytes have this SHA-256; `finish` keeps nothing if they have not.
+    pub fn expect(&mut self, digest: Digest) {
+        self.expected = Some(digest);
+    }
+
+    /// Takes the next bytes. After an error, or if the future is dropped, the upload can't go on.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), WriteError> {
+        self.enter()?;
+        self.received_bytes = self.received_bytes.saturating_add(bytes.len() as u64);
+        self.check_limit(self.received_bytes)?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(PIECE_BYTES.saturating_sub(self.buffer.len())));
+            self.buffer.extend_from_slice(now);
+            rest = later;
+            if self.buffer.len() >= PIECE_BYTES {
+                self.hand_over().await?;
+            }
+        }
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Ends the upload; returns when the bytes are in their place and durable.
+    pub async fn finish(mut self) -> Result<Held, WriteError> {
+        self.enter()?;
+        let (partial, _) = self.take_partial().await?;
+        if let Some(flush) = self.flush.take() {
+            flush.await.map_err(io::Error::other)??;
+        }
+        let (blobs, expected) = (self.blobs.clone(), self.expected);
+        let buffer = std::mem::take(&mut self.buffer);
+        blocking(move || {
+            let mut partial = partial.map_or_else(|| Partial::create(&blobs), Ok)?;
+            partial.append(&blobs, &buffer)?;
+            partial.seal(&blobs, expected)
+        })
+        .await
+    }
+
+    /// Marks the beginning of a call; the caller takes the mark away when all went well.
+    fn enter(&mut self) -> Result<(), WriteError> {
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(WriteError::Io(io::Error::other("the upload has failed before")));
+        }
+        Ok(())
+    }
+
+    fn check_limit(&self, size_bytes: u64) -> Result<(), WriteError> {
+        match self.limit_bytes {
+            Some(limit_bytes) if size_bytes > limit_bytes => Err(WriteError::TooLarge { limit_bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the piece at work, and gives the file and an empty buffer.
+    async fn take_partial(&mut self) -> Result<(Option<Partial>, Vec<u8>), WriteError> {
+        match self.at_work.take() {
+            Some(task) => task.await.map_err(io::Error::other)?.map(|(partial, buffer)| (Some(partial), buffer)),
+            None => Ok((None, Vec::with_capacity(PIECE_BYTES))),
+        }
+    }
+
+    /// Sends the gathered piece to be written.
+    async fn hand_over(&mut self) -> Result<(), WriteError> {
+        let (partial, spare) = self.take_partial().await?;
+        self.start_flush(partial.as_ref()).await?;
+        let mut piece = std::mem::replace(&mut self.buffer, spare);
+        let blobs = self.blobs.clone();
+        self.at_work = Some(spawn_blocking(move || {
+            let mut partial = partial.map_or_else(|| Partial::create(&blobs), Ok)?;
+            partial.append(&blobs, &piece)?;
+            piece.clear();
+            Ok((partial, piece))
+        }));
+        Ok(())
+    }
+
+    /// Starts bringing what was written to the disk, when enough has gathered; at most one such task at a time.
+    async fn start_flush(&mut self, partial: Option<&Partial>) -> Result<(), WriteError> {
+        let Some(partial) = partial.filter(|partial| partial.size_bytes() - self.flushed_bytes >= FLUSH_EVERY_BYTES)
+        else {
+            return Ok(());
+        };
+        self.flushed_bytes = partial.size_bytes();
+        // A failed sync is reported once for a file, so its result must not be lost: the last sync would succeed.
+        if let Some(flush) = self.flush.take() {
+            flush.await.map_err(io::Error::other)??;
+        }
+        let file = partial.file();
+        self.flush = Some(spawn_blocking(move || file.sync_data()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn store() -> (TempDir, Blobs) {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), 0).unwrap();
+        (dir, blobs)
+    }
+
+    /// Gives the bytes of every file below the store, those of uploads on their way included.
+    fn files(dir: &TempDir) -> Vec<Vec<u8>> {
+        let shards = dir.path().read_dir().unwrap().map(|shard| shard.unwrap().path());
+        let files = shards.flat_map(|shard| shard.read_dir().unwrap().map(|file| file.unwrap().path()));
+        files.map(|file| std::fs::read(file).unwrap()).collect()
+    }
+
+    async fn put(mut writer: Writer, bytes: &[u8], step: usize) -> Result<Held, WriteError> {
+        for piece in bytes.chunks(step) {
+            writer.write(Bytes::copy_from_slice(piece)).await?;
+        }
+        writer.finish().await
+    }
+
+    /// Runs a test to the end of its runtime, so that what it left running is over when the directory is looked at.
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        runtime.block_on(test)
+    }
+
+    #[test]
+    fn bytes_of_every_size_arrive_whole_whatever_their_pieces() {
+        let bytes: Vec<u8> = (0..3 * MIB as u32 / 4 + 1).flat_map(u32::to_le_bytes).collect();
+        for (size, step) in [
+            (0, 1),
+            (1, 1),
+            (5_000, 7),
+            (PIECE_BYTES - 1, 1_000),
+            (PIECE_BYTES, PIECE_BYTES),
+            (PIECE_BYTES + 1, PIECE_BYTES),
+            (2 * PIECE_BYTES, 3 * MIB),
+            (bytes.len(), 100_001),
+        ] {
+            let (dir, blobs) = store();
+            let bytes = &bytes[..size];
+            let held = run(put(blobs.writer(None), bytes, step)).unwrap();
+            assert_eq!((held.digest(), held.size_bytes()), (Digest::of(bytes), size as u64));
+            assert!(files(&dir) == [bytes], "{size} by {step}");
+            let rights = blobs.path(held.digest()).metadata().unwrap().permissions().mode();
+            assert_eq!(rights & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_big_body_passes_through_flushes() {
+        let (dir, blobs) = store();
+        let piece = Bytes::from(vec![7; MIB]);
+        let held = run(async {
+            let mut writer = blobs.writer(None);
+            for _ in 0..80 {
+                writer.write(piece.clone()).await.unwrap();
+                assert!(writer.buffer.capacity() <= 2 * PIECE_BYTES);
+            }
+            assert!(writer.flushed_bytes >= FLUSH_EVERY_BYTES);
+            writer.finish().await.unwrap()
+        });
+        assert_eq!(held.size_bytes(), 80 * MIB as u64);
+        assert_eq!(held.digest(), Digest::of(&vec![7; 80 * MIB]));
+        assert_eq!(files(&dir).len(), 1);
+    }
+
+    #[test]
+    fn the_limit_is_the_last_size_that_passes() {
+        for limit in [0, 5, PIECE_BYTES + 5] {
+            let (dir, blobs) = store();
+            let bytes = vec![1; limit + 1];
+            let writer = || blobs.writer(Some(limit as u64));
+            let refused = run(put(writer(), &bytes, 1_000));
+            assert!(matches!(refused, Err(WriteError::TooLarge { limit_bytes }) if limit_bytes == limit as u64));
+            assert!(files(&dir).is_empty());
+            assert!(writer().announce(limit as u64).is_ok());
+            assert!(matches!(writer().announce(limit as u64 + 1), Err(WriteError::TooLarge { .. })));
+            assert!(run(put(writer(), &bytes[1..], 1_000)).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_upload_dropped_anywhere_leaves_nothing() {
+        for size in [0, 10, PIECE_BYTES, 5 * PIECE_BYTES + 1] {
+            let (dir, blobs) = store();
+            run(async {
+                let mut writer = blobs.writer(None);
+                writer.write(vec![1; size].into()).await.unwrap();
+            });
+            assert!(files(&dir).is_empty(), "dropped after {size} bytes");
+            run(async {
+                let mut writer = blobs.writer(None);
+                writer.write(vec![1; size].into()).await.unwrap();
+                // Polled once at most: the end is under way when the future is dropped.
+                let finish = tokio::spawn(writer.finish());
+                tokio::task::yield_now().await;
+                finish.abort();
+            });
+            let left = files(&dir);
+            assert!(left.is_empty() || left == [vec![1; size]], "a half of {size} bytes was left");
+        }
+    }
+
+    #[test]
+    fn after_an_error_the_upload_is_over() {
+        let (dir, blobs) = store();
+        run(async {
+            let mut writer = blobs.writer(Some(3));
+            assert!(writer.write(Bytes::from_static(b"four")).await.is_err());
+            assert!(matches!(writer.write(Bytes::from_static(b"x")).await, Err(WriteError::Io(_))));
+            assert!(writer.finish().await.is_err());
+        });
+        assert!(files(&dir).is_empty());
+    }
+
+    #[test]
+    fn equal_bytes_are_kept_once_and_damaged_ones_replaced() {
+        let (dir, blobs) = store();
+        let first = run(put(blobs.writer(None), b"same", 4)).unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&blobs.path(first.digest()).metadata().unwrap());
+        let before = inode();
+        let second = run(put(blobs.writer(None), b"same", 1)).unwrap();
+        assert_eq!((second.digest(), inode()), (first.digest(), before));
+        assert_eq!(files(&dir), [b"same"]);
+        std::fs::write(blobs.path(first.digest()), b"sa").unwrap();
+        let third = run(put(blobs.writer(None), b"same", 4)).unwrap();
+        assert_eq!((third.size_bytes(), files(&dir)), (4, vec![b"same".to_vec()]));
+    }
+
+    #[test]
+    fn other_bytes_than_announced_are_not_kept() {
+        let (dir, blobs) = store();
+        let mut writer = blobs.writer(None);
+        writer.expect(Digest::of(b"announced"));
+        let refused = run(put(writer, b"came", 4));
+        assert!(matches!(refused, Err(WriteError::Mismatch { actual }) if actual == Digest::of(b"came")));
+        assert!(files(&dir).is_empty());
+        assert!(blobs.0.holds.removal(Digest::of(b"came")).is_some(), "no hold is left");
+        let mut writer = blobs.writer(None);
+        writer.expect(Digest::of(b"came"));
+        assert!(run(put(writer, b"came", 4)).is_ok());
+    }
+
+    #[test]
+    fn without_headroom_nothing_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), u64::MAX).unwrap();
+        for size in [0, 3 * PIECE_BYTES] {
+            let refused = run(put(blobs.writer(None), &vec![1; size], MIB));
+            assert!(matches!(refused, Err(WriteError::NoHeadroom { headroom_bytes: u64::MAX })));
+        }
+        assert!(matches!(blobs.writer(None).announce(0), Err(WriteError::NoHeadroom { .. })));
+        assert!(files(&dir).is_empty());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge] {
+            assert!(matches!(WriteError::from(io::Error::from(kind)), WriteError::NoSpace));
+        }
+        assert!(matches!(WriteError::from(io::Error::from(io::ErrorKind::PermissionDenied)), WriteError::Io(_)));
+        // A store whose directory for uploads is gone fails without a panic.
+        let (dir, blobs) = store();
+        std::fs::remove_dir(dir.path().join("incoming")).unwrap();
+        assert!(matches!(run(put(blobs.writer(None), b"x", 1)), Err(WriteError::Io(_))));
+    }
+}

@@ -1,0 +1,283 @@
+//! Who is calling, and may they: tokens and `Node-Id` into a [`Caller`], and the predicates of the table's `who`
+//! column (contract §2, §3).
+
+use std::path::Path;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use warp::http::HeaderMap;
+use warp::http::header::AUTHORIZATION;
+
+use super::App;
+use super::error::ApiError;
+use super::request::decimal;
+use super::routes::{Route, Target, Who};
+use crate::domain::ids::{JobId, NodeId, UserId};
+use crate::domain::time::Timestamp;
+use crate::store::access::{Table, UserAccess};
+
+/// Whose call it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The user.
+    pub(crate) user: UserId,
+    /// Whether the user is staff.
+    pub(crate) is_staff: bool,
+    /// The node on whose behalf the call is made.
+    pub(crate) node: Option<NodeId>,
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TokenKind {
+    /// For calls.
+    Access,
+    /// For new access tokens.
+    Refresh,
+}
+
+/// What a token says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    upk: UserId,
+    jtt: TokenKind,
+    /// Seconds since 1970.
+    iat: i64,
+    /// Seconds since 1970.
+    exp: i64,
+    jti: String,
+    /// The count of the user's password changes and deactivations when the token was made.
+    cred: i64,
+}
+
+/// Makes and reads tokens, with the key of this data directory.
+pub(crate) struct Tokens {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    access_lifetime_s: i64,
+    refresh_lifetime_s: i64,
+}
+
+impl Tokens {
+    /// Reads the key, or makes it at first start; only the owner can read the file.
+    pub(crate) fn open(file: &Path, access_lifetime_s: u32, refresh_lifetime_s: u32) -> std::io::Result<Self> {
+        let key = match std::fs::read(file) {
+            Ok(key) if key.len() >= 32 => key,
+            Ok(_) => return Err(std::io::Error::other("the token key is damaged: move it away to have a new one made")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(file)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            encoding: EncodingKey::from_secret(&key),
+            decoding: DecodingKey::from_secret(&key),
+            access_lifetime_s: access_lifetime_s.into(),
+            refresh_lifetime_s: refresh_lifetime_s.into(),
+        })
+    }
+
+    /// Makes a token for a user.
+    pub(crate) fn issue(
+        &self,
+        kind: TokenKind,
+        user: UserId,
+        credentials: i64,
+        now: Timestamp,
+    ) -> Result<String, ApiError> {
+        let lifetime_s = match kind {
+            TokenKind::Access => self.access_lifetime_s,
+            TokenKind::Refresh => self.refresh_lifetime_s,
+        };
+        let iat = now.as_seconds();
+        let claims =
+            Claims { upk: user, jtt: kind, iat, exp: iat + lifetime_s, jti: random_hex::<16>(), cred: credentials };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(ApiError::internal)
+    }
+
+    /// Reads a token: signed with our key, by HS256 and nothing else, and not run out.
+    fn read(&self, token: &str, now: Timestamp) -> Option<Claims> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        // Looked at below, by the clock that issued it.
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).ok()?.claims;
+        (now.as_seconds() < claims.exp).then_some(claims)
+    }
+}
+
+/// Makes a key of 256 bits, durable before it is used.
+fn make_key(file: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut key = vec![0; 32];
+    getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+    // Written beside and renamed, so that a crash leaves a whole key or none.
+    let draft = file.with_extension("draft");
+    let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    out.write_all(&key)?;
+    out.sync_all()?;
+    std::fs::rename(&draft, file)?;
+    if let Some(folder) = file.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(key)
+}
+
+/// Gives `N` random bytes in hex.
+pub(crate) fn random_hex<const N: usize>() -> String {
+    use std::fmt::Write;
+    let mut bytes = [0_u8; N];
+    // Without randomness from the system there is no safe way on; it fails on no system that this runs on.
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!(%error, "the system gives no random numbers");
+    }
+    bytes.iter().fold(String::with_capacity(2 * N), |mut text, byte| {
+        drop(write!(text, "{byte:02x}"));
+        text
+    })
+}
+
+/// Checks a token of a kind (either, when `None`) against its user as that is now.
+pub(crate) fn check_token(
+    app: &App,
+    token: &str,
+    kind: Option<TokenKind>,
+) -> Result<Option<(UserId, UserAccess)>, ApiError> {
+    let Some(claims) = app.tokens.read(token, app.clock.now()) else { return Ok(None) };
+    if kind.is_some_and(|kind| kind != claims.jtt) {
+        return Ok(None);
+    }
+    let access = app.store.user_access(claims.upk)?;
+    let valid = access.filter(|access| access.is_active && access.credentials == claims.cred);
+    Ok(valid.map(|access| (claims.upk, access)))
+}
+
+/// Goes through the checks between the route and the handler, in the order of contract §1: 401, 400 of the
+/// `Node-Id`, 404 of the object, 403. Gives the caller, unless the route is open.
+pub(crate) fn admit(
+    app: &App,
+    route: &Route,
+    headers: &HeaderMap,
+    params: &[String],
+) -> Result<Option<Caller>, ApiError> {
+    let user = match route.who {
+        Who::Anyone => None,
+        _ => Some(authenticate(app, headers)?),
+    };
+    let node = acting_node(app, headers)?;
+    let key = params.first().map_or("", String::as_str);
+    let Some((user, access)) = user else { return Ok(None) };
+    let standing = Standing::of(app, route, key, user, node.map(|(node, _)| node))?;
+    let caller = Caller { user, is_staff: access.is_staff, node: node.map(|(node, _)| node) };
+    if let Some((_, creator)) = node
+        && creator != user
+        && !caller.is_staff
+    {
+        return Err(ApiError::forbidden("The node of the Node-Id belongs to another user."));
+    }
+    if let Some(node) = caller.node {
+        app.soft.node_seen(node, app.clock.now());
+    }
+    permit(route.who, &caller, &standing)?;
+    Ok(Some(caller))
+}
+
+/// Reads the bearer token.
+fn authenticate(app: &App, headers: &HeaderMap) -> Result<(UserId, UserAccess), ApiError> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (given.next(), given.next()) else {
+        return Err(ApiError::unauthenticated("This needs one header `Authorization: Bearer TOKEN`."));
+    };
+    let token = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, token)| {
+        scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ')
+    });
+    let valid = match token {
+        Some((_, token)) => check_token(app, token, Some(TokenKind::Access))?,
+        None => None,
+    };
+    valid.ok_or_else(|| ApiError::unauthenticated("The token is not valid, or has run out."))
+}
+
+/// Reads the `Node-Id` header; with the node, who made it.
+fn acting_node(app: &App, headers: &HeaderMap) -> Result<Option<(NodeId, UserId)>, ApiError> {
+    let mut given = headers.get_all("node-id").iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    let bad = || ApiError::bad_request("bad_node_id", "The header Node-Id must be the key of a node.");
+    if given.next().is_some() {
+        return Err(bad());
+    }
+    let node = NodeId(value.to_str().ok().and_then(decimal).ok_or_else(bad)?);
+    let creator = app.store.node_creator(node)?.ok_or_else(bad)?;
+    Ok(Some((node, creator)))
+}
+
+/// How the caller stands to the object that the path names.
+#[derive(Debug, Default, Clone, Copy)]
+struct Standing {
+    is_oneself: bool,
+    is_holder: bool,
+    is_worker: bool,
+    is_meta: bool,
+}
+
+impl Standing {
+    /// Reads it; 404 when there is no such object.
+    fn of(app: &App, route: &Route, key: &str, user: UserId, node: Option<NodeId>) -> Result<Self, ApiError> {
+        let pk = decimal(key).unwrap_or(0);
+        let there = |table| match app.store.exists(table, pk) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ApiError::not_found()),
+            Err(error) => Err(error.into()),
+        };
+        let mut standing = Self::default();
+        match route.target {
+            Target::None => {}
+            Target::Output => there(Table::Outputs)?,
+            Target::Template => there(Table::Templates)?,
+            Target::Node => {
+                there(Table::Nodes)?;
+                standing.is_oneself = node == Some(NodeId(pk));
+            }
+            Target::User if key.bytes().all(|byte| byte.is_ascii_digit()) => {
+                there(Table::Users)?;
+                standing.is_oneself = user == UserId(pk);
+            }
+            // A name that nobody has is no 404: others than staff shall not learn who is there.
+            Target::User => standing.is_oneself = app.store.username(user)?.as_deref() == Some(key),
+            Target::Row(_) if key.is_empty() => {}
+            Target::Row(catalogue) => {
+                if !app.store.catalogue_row_exists(catalogue, pk)? {
+                    return Err(ApiError::not_found());
+                }
+            }
+            Target::Job => {
+                let access = app.store.job_access(JobId(pk), node)?.ok_or_else(ApiError::not_found)?;
+                standing.is_holder = node.is_some() && access.holder == node;
+                standing.is_worker = access.is_callers_work;
+                standing.is_meta = access.is_meta;
+            }
+        }
+        Ok(standing)
+    }
+}
+
+/// Decides by the letters of contract §3.
+fn permit(who: Who, caller: &Caller, standing: &Standing) -> Result<(), ApiError> {
+    let (allowed, needed) = match who {
+        Who::Anyone | Who::User => (true, ""),
+        Who::Staff => (caller.is_staff, "Only staff may do this."),
+        Who::StaffOrOneself => (caller.is_staff || standing.is_oneself, "Only staff and the user itself may do this."),
+        Who::StaffOrItself => (caller.is_staff || standing.is_oneself, "Only staff and the node itself may do this."),
+        Who::Node => (caller.node.is_some(), "This is called for a node: send its key in the header Node-Id."),
+        Who::NodeForWorkable if standing.is_meta => (false, "A meta-job can't be acquired; its children can."),
+        Who::NodeForWorkable => {
+            (caller.node.is_some(), "Jobs are acquired for a node: send its key in the header Node-Id.")
+        }
+        Who::Holder => (standing.is_holder, "Only the node that holds the job may do this."),
+        Who::HolderOrWorker => (standing.is_holder || standing.is_worker, "Only the node that holds the job may do this."),
+        Who::StaffOrHolder => {
+            (caller.is_staff || standing.is_holder, "Only staff and the node that holds the job may do this.")
+        }
+    };
+    if allowed { Ok(()) } else { Err(ApiError::forbidden(needed)) }
+}

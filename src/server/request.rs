@@ -1,0 +1,308 @@
+//! The one place that takes a request apart: path, caller, target, permission, body, in the order of contract §1.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::reply::Response;
+
+use super::App;
+use super::auth::{self, Caller};
+use super::error::ApiError;
+use super::routes::{Cache, Route};
+use super::strict;
+
+/// The largest JSON body, in bytes.
+pub(crate) const JSON_BYTES_MAX: usize = 1 << 20;
+/// How long a body may stay silent before it is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How much of an unwanted body is read and thrown away, so that the client gets to read the answer.
+const DRAIN_BYTES_MAX: usize = 32 << 20;
+/// How long that may take.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// A request as warp hands it over.
+pub(crate) struct Incoming {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) body: Body,
+}
+
+/// The body of a request, as it arrives.
+pub(crate) struct Body {
+    stream: Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>,
+    ended: bool,
+}
+
+impl Body {
+    /// Wraps warp's stream.
+    pub(crate) fn new(stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static) -> Self {
+        let stream = stream.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())));
+        Self { stream: Box::pin(stream), ended: false }
+    }
+
+    /// Gives the next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// 400 when the client hung up or was silent for too long.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let piece = tokio::time::timeout(SILENCE_MAX, self.stream.next()).await;
+        match piece {
+            Ok(Some(Ok(piece))) => Ok(Some(piece)),
+            Ok(None) => {
+                self.ended = true;
+                Ok(None)
+            }
+            Ok(Some(Err(_))) | Err(_) => {
+                self.ended = true;
+                Err(ApiError::bad_request("incomplete_body", "The body broke off."))
+            }
+        }
+    }
+
+    /// Gives the whole body, if it is not larger than `bytes_max`.
+    async fn whole(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
+        let mut first = None;
+        let mut rest = BytesMut::new();
+        while let Some(piece) = self.next().await? {
+            let held = first.as_ref().map_or(0, Bytes::len) + rest.len();
+            if held + piece.len() > bytes_max {
+                return Err(ApiError::too_large(bytes_max as u64));
+            }
+            // Most bodies come in one piece, which then is not copied.
+            match first {
+                None => first = Some(piece),
+                Some(_) => rest.extend_from_slice(&piece),
+            }
+        }
+        let first = first.unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(first);
+        }
+        let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&rest);
+        Ok(whole.freeze())
+    }
+
+    /// Reads on for a while without keeping anything. A server that answers and closes while the client still
+    /// sends would reset the connection, and the client would never see why it was refused.
+    async fn drain(&mut self) {
+        let read_on = async {
+            let mut read = 0;
+            while !self.ended && read < DRAIN_BYTES_MAX {
+                match self.next().await {
+                    Ok(Some(piece)) => read += piece.len(),
+                    Ok(None) | Err(_) => return,
+                }
+            }
+        };
+        drop(tokio::time::timeout(DRAIN_TIME_MAX, read_on).await);
+    }
+}
+
+/// A request that has a route, on its way through its handler.
+pub struct Call {
+    pub(crate) app: Arc<App>,
+    pub(crate) route: &'static Route,
+    pub(crate) method: Method,
+    pub(crate) params: Vec<String>,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: Option<SocketAddr>,
+    caller: Option<Caller>,
+    pub(crate) body: Body,
+}
+
+impl Call {
+    /// Gives the caller.
+    ///
+    /// # Errors
+    /// 401 on a route that is open to anyone, which a handler of such a route does not ask.
+    pub(crate) fn caller(&self) -> Result<Caller, ApiError> {
+        self.caller.ok_or_else(|| ApiError::unauthenticated("This needs a token."))
+    }
+
+    /// Gives the key in the path: its first parameter. A target with no key in its path has the key 0, which no row has.
+    pub(crate) fn pk(&self) -> i64 {
+        self.params.first().and_then(|text| decimal(text)).unwrap_or(0)
+    }
+
+    /// Gives the path's parameter at `index`, percent-decoded.
+    pub(crate) fn param(&self, index: usize) -> &str {
+        self.params.get(index).map_or("", String::as_str)
+    }
+
+    /// Gives the first value of a parameter of the query.
+    pub(crate) fn query_param(&self, name: &str) -> Option<String> {
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// Reads the body as a JSON object; an empty one counts as `{}`.
+    ///
+    /// # Errors
+    /// 413 over 1 MiB, 415 for another media type, 400 for anything that is no JSON object.
+    pub(crate) async fn json(&mut self) -> Result<Map<String, Value>, ApiError> {
+        let media = media_type(&self.headers);
+        if !matches!(media.as_deref(), None | Some("application/json")) {
+            let detail = "This route takes application/json.";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+        }
+        let bytes = self.body.whole(JSON_BYTES_MAX).await?;
+        object_of(&bytes)
+    }
+
+    /// Reads the body as [`Call::json`] does, or as a form whose fields become texts.
+    pub(crate) async fn json_or_form(&mut self) -> Result<Map<String, Value>, ApiError> {
+        if media_type(&self.headers).as_deref() != Some("application/x-www-form-urlencoded") {
+            return self.json().await;
+        }
+        let bytes = self.body.whole(JSON_BYTES_MAX).await?;
+        Ok(form_urlencoded::parse(&bytes).map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect())
+    }
+}
+
+/// Parses a JSON object.
+fn object_of(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    if bytes.is_empty() {
+        return Ok(Map::new());
+    }
+    match strict::parse(bytes) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(other) => {
+            let detail = format!("The body must be a JSON object, not {}.", crate::domain::fields::kind_of(&other));
+            Err(ApiError::bad_request("not_an_object", detail))
+        }
+        Err(sentence) => Err(ApiError::bad_request("malformed_json", sentence)),
+    }
+}
+
+/// Gives the media type of the body in lower case, without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().unwrap_or("unreadable");
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Reads a key: decimal digits, within `i64`, with a sign at most before them.
+pub(crate) fn decimal(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
+}
+
+/// Answers one request. Never fails, and a panic in a handler becomes a 500 of that request alone.
+pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
+    let id = request_id(&incoming.headers);
+    let is_head = incoming.method == Method::HEAD;
+    let work = std::panic::AssertUnwindSafe(respond(app, incoming));
+    let mut response = match futures_util::FutureExt::catch_unwind(work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => ApiError::internal("a handler panicked").into_response(),
+    };
+    response.headers_mut().insert("x-request-id", id);
+    if is_head {
+        // hyper sends no body to HEAD, but keeps the length that GET would have had.
+        let size = warp::hyper::body::Body::size_hint(response.body()).exact();
+        if let Some(size) = size {
+            response.headers_mut().entry(warp::http::header::CONTENT_LENGTH).or_insert(HeaderValue::from(size));
+        }
+        *response.body_mut() = Default::default();
+    }
+    response
+}
+
+/// Finds the route and goes through the checks up to the handler.
+async fn respond(app: Arc<App>, incoming: Incoming) -> Result<Response, ApiError> {
+    let Incoming { method, path, query, headers, peer, mut body } = incoming;
+    // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
+    let waits = headers.get(EXPECT).is_some();
+    let found = app.routes.find(&method, &path);
+    let (route, params) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            if !waits {
+                body.drain().await;
+            }
+            return Err(error);
+        }
+    };
+    let mut call = Call { app, route, method, params, query, headers, peer, caller: None, body };
+    let result = handle(&mut call).await;
+    if let Err(error) = &result
+        && !call.body.ended
+        && !(waits && error.status().is_client_error())
+    {
+        call.body.drain().await;
+    }
+    let mut response = result?;
+    if call.route.cache == Cache::Never {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    Ok(response)
+}
+
+/// The checks in their order: 401, 400 of the Node-Id, 404, 403; then the handler.
+async fn handle(call: &mut Call) -> Result<Response, ApiError> {
+    call.caller = auth::admit(&call.app, call.route, &call.headers, &call.params)?;
+    (call.route.handler)(call).await
+}
+
+/// Gives the client's request id if it is short, plain ASCII; else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    const CHARS_MAX: usize = 64;
+    let theirs = headers.get("x-request-id").filter(|value| {
+        let bytes = value.as_bytes();
+        (1..=CHARS_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    });
+    theirs.cloned().unwrap_or_else(|| {
+        let id = auth::random_hex::<8>();
+        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("unknown"))
+    })
+}
+
+/// Makes an answer of JSON.
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => json_bytes(status, bytes),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            json_bytes(StatusCode::INTERNAL_SERVER_ERROR, br#"{"detail":"The server failed.","code":"internal"}"#.to_vec())
+        }
+    }
+}
+
+fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(bytes.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Makes the usual answer: 200 with JSON.
+pub(crate) fn ok(body: &impl Serialize) -> Result<Response, ApiError> {
+    Ok(json(StatusCode::OK, body))
+}
+
+/// Makes the answer of `create`: 201 with JSON.
+pub(crate) fn created(body: &impl Serialize) -> Result<Response, ApiError> {
+    Ok(json(StatusCode::CREATED, body))
+}
+
+/// Makes the answer of a soft-delete: 204 with nothing.
+pub(crate) fn no_content() -> Result<Response, ApiError> {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}

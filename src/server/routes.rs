@@ -1,0 +1,347 @@
+//! THE TABLE: every action's name, method, path, who may call it, and its handler (contract §3).
+//!
+//! It drives routing and 405, the checks before a handler runs, and the test that walks it.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+
+use warp::http::Method;
+use warp::reply::Response;
+
+use super::error::ApiError;
+use super::handlers::{auth, catalogue, jobs, nodes, outputs, status, templates, users};
+use super::request::{Call, decimal};
+use crate::store::catalogue::{CATALOGUES, Catalogue};
+
+/// What a handler gives.
+pub(crate) type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'a>>;
+/// A handler; it runs once every check of its row has passed.
+pub(crate) type Handler = for<'a> fn(&'a mut Call) -> Answer<'a>;
+
+/// Who may call, in the letters of contract §3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Anyone at all, without a token.
+    Anyone,
+    /// `A`: any authenticated user.
+    User,
+    /// `S`: staff.
+    Staff,
+    /// `S` or the user itself.
+    StaffOrOneself,
+    /// `S` or the node itself.
+    StaffOrItself,
+    /// `N`: calls for a node.
+    Node,
+    /// `N`, and the job is workable.
+    NodeForWorkable,
+    /// `O`: calls for the node that holds the job.
+    Holder,
+    /// `O` or `W`: calls for the node that holds the job, or whose `current_job` it is.
+    HolderOrWorker,
+    /// `S` or `O`.
+    StaffOrHolder,
+}
+
+/// What the first parameter of the path names, and whose absence is a 404 before any 403.
+#[derive(Debug, Clone, Copy)]
+pub enum Target {
+    /// No object.
+    None,
+    /// A job.
+    Job,
+    /// A job output.
+    Output,
+    /// A job template.
+    Template,
+    /// A node.
+    Node,
+    /// A user, by key, or by name when it is not made of digits.
+    User,
+    /// A row of a catalogue.
+    Row(&'static Catalogue),
+}
+
+/// Whether caches may keep the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cache {
+    /// As HTTP has it.
+    Usual,
+    /// Never: the call changes state, whatever its method.
+    Never,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Route {
+    /// The action's name, as in the table of contract §3.
+    pub name: Cow<'static, str>,
+    /// Its methods.
+    pub methods: &'static [Method],
+    /// Its path, parameters in braces.
+    pub path: Cow<'static, str>,
+    /// Who may call it.
+    pub who: Who,
+    /// What its path names.
+    pub target: Target,
+    pub(crate) cache: Cache,
+    pub(crate) handler: Handler,
+}
+
+const GET: &[Method] = &[Method::GET];
+const POST: &[Method] = &[Method::POST];
+const PUT: &[Method] = &[Method::PUT];
+const PATCH: &[Method] = &[Method::PATCH];
+const DELETE: &[Method] = &[Method::DELETE];
+const GET_OR_POST: &[Method] = &[Method::GET, Method::POST];
+const DELETE_OR_POST: &[Method] = &[Method::DELETE, Method::POST];
+const GET_DELETE_OR_POST: &[Method] = &[Method::GET, Method::DELETE, Method::POST];
+/// Paths that the contract names only to say that they do not exist: 405 for every method.
+const NO_METHOD: &[Method] = &[];
+
+/// Makes a row.
+fn row(
+    name: impl Into<Cow<'static, str>>,
+    methods: &'static [Method],
+    path: impl Into<Cow<'static, str>>,
+    who: Who,
+    target: Target,
+    handler: Handler,
+) -> Route {
+    Route { name: name.into(), methods, path: path.into(), who, target, cache: Cache::Usual, handler }
+}
+
+/// Makes a row of a verb that changes state, whatever its method: caches must keep nothing of it.
+fn verb(
+    name: &'static str,
+    methods: &'static [Method],
+    path: &'static str,
+    who: Who,
+    target: Target,
+    handler: Handler,
+) -> Route {
+    Route { cache: Cache::Never, ..row(name, methods, path, who, target, handler) }
+}
+
+/// Gives the whole table.
+#[rustfmt::skip]
+fn table() -> Vec<Route> {
+    use Target as T;
+    use Who as W;
+    let mut rows = vec![
+        row("healthz", GET, "/healthz", W::Anyone, T::None, |c| Box::pin(status::healthz(c))),
+
+        row("auth.obtain",  POST, "/v1/auth/obtain",  W::Anyone, T::None, |c| Box::pin(auth::obtain(c))),
+        row("auth.refresh", POST, "/v1/auth/refresh", W::Anyone, T::None, |c| Box::pin(auth::refresh(c))),
+        row("auth.verify",  POST, "/v1/auth/verify",  W::Anyone, T::None, |c| Box::pin(auth::verify(c))),
+
+        row("users.list",           POST,   "/v1/users/list",   W::Staff,          T::None, |c| Box::pin(users::list(c))),
+        row("users.create",         POST,   "/v1/users/create", W::Staff,          T::None, |c| Box::pin(users::create(c))),
+        row("users.retrieve",       GET,    "/v1/users/{key}",  W::StaffOrOneself, T::User, |c| Box::pin(users::retrieve(c))),
+        row("users.update",         PUT,    "/v1/users/{key}",  W::Staff,          T::User, |c| Box::pin(users::update(c))),
+        row("users.partial_update", PATCH,  "/v1/users/{key}",  W::Staff,          T::User, |c| Box::pin(users::partial_update(c))),
+        row("users.deactivate",     DELETE, "/v1/users/{key}",  W::Staff,          T::User, |c| Box::pin(users::deactivate(c))),
+
+        row("nodes.list",           POST,   "/v1/nodes/list",   W::User,          T::None, |c| Box::pin(nodes::list(c))),
+        row("nodes.create",         POST,   "/v1/nodes/create", W::User,          T::None, |c| Box::pin(nodes::create(c))),
+        verb("nodes.ping",          GET,    "/v1/nodes/ping",   W::Node,          T::None, |c| Box::pin(nodes::ping(c))),
+        row("nodes.retrieve",       GET,    "/v1/nodes/{pk}",   W::User,          T::Node, |c| Box::pin(nodes::retrieve(c))),
+        row("nodes.update",         PUT,    "/v1/nodes/{pk}",   W::StaffOrItself, T::Node, |c| Box::pin(nodes::update(c))),
+        row("nodes.partial_update", PATCH,  "/v1/nodes/{pk}",   W::StaffOrItself, T::Node, |c| Box::pin(nodes::partial_update(c))),
+        row("nodes.destroy",        DELETE, "/v1/nodes/{pk}",   W::StaffOrItself, T::Node, |c| Box::pin(nodes::destroy(c))),
+
+        row("hardware.by_compute_capability", GET, "/v1/hardware/get-hardware-generation/{compute}", W::User, T::None, |c| Box::pin(catalogue::by_compute_capability(c))),
+        row("job-types.all_values", GET, "/v1/job-types/get-all-values/{type}", W::User, T::None, |c| Box::pin(templates::all_values(c))),
+
+        row("job-templates.list",           POST,   "/v1/job-templates/list",                    W::User,  T::None,     |c| Box::pin(templates::list(c))),
+        row("job-templates.create",         NO_METHOD, "/v1/job-templates/create",               W::Staff, T::None,     |c| Box::pin(status::nothing(c))),
+        row("job-templates.import",         POST,   "/v1/job-templates/import",                  W::Staff, T::None,     |c| Box::pin(templates::import(c))),
+        row("job-templates.matching",       GET,    "/v1/job-templates/get-all-matching-templates/{contract}", W::User, T::None, |c| Box::pin(templates::matching(c))),
+        row("job-templates.retrieve",       GET,    "/v1/job-templates/{pk}",                    W::User,  T::Template, |c| Box::pin(templates::retrieve(c))),
+        row("job-templates.destroy",        DELETE, "/v1/job-templates/{pk}",                    W::Staff, T::Template, |c| Box::pin(templates::destroy(c))),
+        verb("job-templates.hard",          DELETE, "/v1/job-templates/{pk}/hard",               W::Staff, T::Template, |c| Box::pin(templates::hard(c))),
+        verb("job-templates.reinstate",     DELETE_OR_POST, "/v1/job-templates/{pk}/reinstate",  W::Staff, T::Template, |c| Box::pin(templates::reinstate(c))),
+        row("job-templates.export",         GET,    "/v1/job-templates/{pk}/export",             W::Staff, T::Template, |c| Box::pin(templates::export(c))),
+        row("job-templates.create_job",     POST,   "/v1/job-templates/{pk}/create-job",         W::User,  T::Template, |c| Box::pin(jobs::create(c))),
+        row("job-templates.all_parameters", GET,    "/v1/job-templates/{pk}/get-all-parameters", W::User,  T::Template, |c| Box::pin(templates::all_parameters(c))),
+        row("job-templates.types",          GET,    "/v1/job-templates/{pk}/get-types",          W::User,  T::Template, |c| Box::pin(templates::types(c))),
+        row("job-templates.outputs",        GET,    "/v1/job-templates/{pk}/get-outputs",        W::User,  T::Template, |c| Box::pin(templates::outputs(c))),
+
+        row("jobs.list",           POST,   "/v1/jobs/list",           W::User,            T::None, |c| Box::pin(jobs::list(c))),
+        row("jobs.create",         NO_METHOD, "/v1/jobs/create",      W::Staff,           T::None, |c| Box::pin(status::nothing(c))),
+        row("jobs.retrieve",       GET,    "/v1/jobs/{pk}",           W::User,            T::Job,  |c| Box::pin(jobs::retrieve(c))),
+        row("jobs.update",         PUT,    "/v1/jobs/{pk}",           W::Staff,           T::Job,  |c| Box::pin(jobs::update(c))),
+        row("jobs.partial_update", PATCH,  "/v1/jobs/{pk}",           W::Staff,           T::Job,  |c| Box::pin(jobs::partial_update(c))),
+        row("jobs.destroy",        DELETE, "/v1/jobs/{pk}",           W::Staff,           T::Job,  |c| Box::pin(jobs::destroy(c))),
+        verb("jobs.hard",          DELETE, "/v1/jobs/{pk}/hard",      W::Staff,           T::Job,  |c| Box::pin(jobs::hard(c))),
+        verb("jobs.reinstate",     DELETE_OR_POST, "/v1/jobs/{pk}/reinstate", W::Staff,   T::Job,  |c| Box::pin(jobs::reinstate(c))),
+        verb("jobs.acquire",       GET_OR_POST, "/v1/jobs/{pk}/acquire", W::NodeForWorkable, T::Job, |c| Box::pin(jobs::acquire(c))),
+        verb("jobs.release",       GET_DELETE_OR_POST, "/v1/jobs/{pk}/release", W::HolderOrWorker, T::Job, |c| Box::pin(jobs::release(c))),
+        verb("jobs.start",         POST,   "/v1/jobs/{pk}/start",     W::Holder,          T::Job,  |c| Box::pin(jobs::start(c))),
+        verb("jobs.progress",      POST,   "/v1/jobs/{pk}/progress/{progress}", W::Holder, T::Job,  |c| Box::pin(jobs::progress(c))),
+        verb("jobs.finish",        POST,   "/v1/jobs/{pk}/finish",    W::HolderOrWorker,  T::Job,  |c| Box::pin(jobs::finish(c))),
+        verb("jobs.reset",         DELETE_OR_POST, "/v1/jobs/{pk}/reset",  W::Holder,     T::Job,  |c| Box::pin(jobs::reset(c))),
+        verb("jobs.abort",         DELETE_OR_POST, "/v1/jobs/{pk}/abort",  W::Staff,      T::Job,  |c| Box::pin(jobs::abort(c))),
+        verb("jobs.cancel",        DELETE_OR_POST, "/v1/jobs/{pk}/cancel", W::Staff,      T::Job,  |c| Box::pin(jobs::cancel(c))),
+        row("jobs.add_output",     POST,   "/v1/jobs/{pk}/outputs/{name}/{type}", W::StaffOrHolder, T::Job, |c| Box::pin(outputs::add(c))),
+        row("jobs.get_output",     GET,    "/v1/jobs/{pk}/outputs/{name}/{type}", W::User,  T::Job, |c| Box::pin(outputs::get(c))),
+        row("jobs.delete_output",  DELETE, "/v1/jobs/{pk}/outputs/{name}/{type}", W::Staff, T::Job, |c| Box::pin(outputs::delete(c))),
+        row("jobs.get_output_info", GET,   "/v1/jobs/{pk}/outputs/{name}/{type}/info", W::User, T::Job, |c| Box::pin(outputs::info(c))),
+
+        row("job-outputs.list",      POST,   "/v1/job-outputs/list",          W::User,  T::None,   |c| Box::pin(outputs::list(c))),
+        row("job-outputs.create",    NO_METHOD, "/v1/job-outputs/create",     W::Staff, T::None,   |c| Box::pin(status::nothing(c))),
+        row("job-outputs.retrieve",  GET,    "/v1/job-outputs/{pk}",          W::User,  T::Output, |c| Box::pin(outputs::retrieve(c))),
+        row("job-outputs.download",  GET_OR_POST, "/v1/job-outputs/{pk}/download", W::User, T::Output, |c| Box::pin(outputs::download(c))),
+        row("job-outputs.destroy",   DELETE, "/v1/job-outputs/{pk}",          W::Staff, T::Output, |c| Box::pin(outputs::destroy(c))),
+        verb("job-outputs.hard",     DELETE, "/v1/job-outputs/{pk}/hard",     W::Staff, T::Output, |c| Box::pin(outputs::hard(c))),
+        verb("job-outputs.reinstate", DELETE_OR_POST, "/v1/job-outputs/{pk}/reinstate", W::Staff, T::Output, |c| Box::pin(outputs::reinstate(c))),
+    ];
+    for catalogue in CATALOGUES {
+        for spelling in catalogue.spellings {
+            let name = |action: &str| format!("{spelling}.{action}");
+            let path = |tail: &str| format!("/v1/{spelling}/{tail}");
+            let one = T::Row(catalogue);
+            // The list and create rows carry the catalogue as well: it is how their handlers know whose they are.
+            rows.extend([
+                row(name("list"),           POST,   path("list"),   W::User,  one, |c| Box::pin(catalogue::list(c))),
+                row(name("create"),         POST,   path("create"), W::Staff, one, |c| Box::pin(catalogue::create(c))),
+                row(name("retrieve"),       GET,    path("{pk}"),   W::User,  one, |c| Box::pin(catalogue::retrieve(c))),
+                row(name("update"),         PUT,    path("{pk}"),   W::Staff, one, |c| Box::pin(catalogue::update(c))),
+                row(name("partial_update"), PATCH,  path("{pk}"),   W::Staff, one, |c| Box::pin(catalogue::partial_update(c))),
+                row(name("destroy"),        DELETE, path("{pk}"),   W::Staff, one, |c| Box::pin(catalogue::destroy(c))),
+            ]);
+        }
+    }
+    rows
+}
+
+/// The table, made once.
+pub static ROUTES: std::sync::LazyLock<Vec<Route>> = std::sync::LazyLock::new(table);
+
+/// The rows that share a path.
+#[derive(Debug, Default)]
+struct PathRows {
+    rows: Vec<&'static Route>,
+}
+
+impl PathRows {
+    /// Names the methods for `Allow`; HEAD goes with GET where GET only reads.
+    fn allowed(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for route in &self.rows {
+            for method in route.methods {
+                names.push(method.as_str());
+                if *method == Method::GET && route.cache == Cache::Usual {
+                    names.push("HEAD");
+                }
+            }
+        }
+        names.join(", ")
+    }
+}
+
+/// Finds rows by path and method.
+#[derive(Debug)]
+pub(crate) struct Router(matchit::Router<PathRows>);
+
+impl Router {
+    /// Builds the router over the table.
+    ///
+    /// # Errors
+    /// When two paths of the table clash, which is a mistake in the table; a test builds it.
+    pub(crate) fn new() -> Result<Self, String> {
+        let mut by_path: std::collections::BTreeMap<&str, PathRows> = std::collections::BTreeMap::new();
+        for route in ROUTES.iter() {
+            by_path.entry(&route.path).or_default().rows.push(route);
+        }
+        let mut router = matchit::Router::new();
+        for (path, rows) in by_path {
+            router.insert(path, rows).map_err(|error| format!("the path {path} clashes: {error}"))?;
+        }
+        Ok(Self(router))
+    }
+
+    /// Finds the row for a request, with the path's parameters decoded.
+    ///
+    /// # Errors
+    /// 404 when no path fits or its key is no key, 405 when the path is known but not the method, 400 when a
+    /// parameter is no UTF-8 text.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Result<(&'static Route, Vec<String>), ApiError> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let found = self.0.at(path).map_err(|_| ApiError::no_such_path())?;
+        let params: Vec<Option<String>> = found.params.iter().map(|(_, text)| decode(text)).collect();
+        let some_row = found.value.rows.first().ok_or_else(ApiError::no_such_path)?;
+        let named_by_key = found.params.iter().next().is_some_and(|(name, _)| matches!(name, "pk" | "key"));
+        if named_by_key {
+            let key = params.first().and_then(Option::as_deref);
+            let is_key = match some_row.target {
+                Target::User => key.is_some_and(|key| !key.bytes().all(|b| b.is_ascii_digit()) || decimal(key).is_some()),
+                _ => key.and_then(decimal).is_some(),
+            };
+            if !is_key {
+                return Err(ApiError::no_such_path());
+            }
+        }
+        let wanted = |route: &&&'static Route| {
+            route.methods.contains(method)
+                || (*method == Method::HEAD && route.cache == Cache::Usual && route.methods.contains(&Method::GET))
+        };
+        let Some(route) = found.value.rows.iter().find(wanted) else {
+            return Err(ApiError::method_not_allowed(&found.value.allowed()));
+        };
+        let params = params.into_iter().collect::<Option<Vec<_>>>();
+        let params = params.ok_or_else(|| ApiError::bad_request("bad_path", "The path is not UTF-8 text."))?;
+        Ok((route, params))
+    }
+}
+
+/// Decodes a parameter of the path; `None` when it is not UTF-8.
+fn decode(text: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_builds_and_its_names_are_unique() {
+        Router::new().unwrap();
+        let mut names: Vec<&str> = ROUTES.iter().map(|route| route.name.as_ref()).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn a_method_has_one_row_per_path() {
+        for (index, one) in ROUTES.iter().enumerate() {
+            for other in ROUTES.iter().skip(index + 1).filter(|other| other.path == one.path) {
+                assert!(one.methods.iter().all(|m| !other.methods.contains(m)), "{} and {}", one.name, other.name);
+            }
+        }
+    }
+
+    #[test]
+    fn paths_are_told_apart() {
+        let router = Router::new().unwrap();
+        let name = |method: Method, path: &str| match router.find(&method, path) {
+            Ok((route, params)) => format!("{} {params:?}", route.name),
+            Err(error) => error.status().as_u16().to_string(),
+        };
+        assert_eq!(name(Method::POST, "/v1/jobs/list/"), "jobs.list []");
+        assert_eq!(name(Method::GET, "/v1/jobs/7"), r#"jobs.retrieve ["7"]"#);
+        assert_eq!(name(Method::GET, "/v1/jobs/7/outputs/a%2Fb/info"), r#"jobs.get_output ["7", "a/b", "info"]"#);
+        assert_eq!(name(Method::GET, "/v1/users/ada"), r#"users.retrieve ["ada"]"#);
+        assert_eq!(name(Method::HEAD, "/v1/jobs/7"), r#"jobs.retrieve ["7"]"#);
+        for path in ["/", "/v1/jobs/abc", "/v1//jobs/list", "/V1/jobs/1", "/v1/jobs/list/extra", "/v1/jobs/1/outputs/x"] {
+            assert_eq!(name(Method::GET, path), "404", "{path}");
+        }
+        assert_eq!(name(Method::GET, "/v1/users/99999999999999999999"), "404");
+        // A HEAD must not take a job, although GET does.
+        assert_eq!(name(Method::HEAD, "/v1/jobs/7/acquire"), "405");
+        assert_eq!(name(Method::POST, "/v1/jobs/create"), "405");
+        assert_eq!(name(Method::POST, "/v1/jobs/7/outputs/%FF/x"), "400");
+    }
+}

@@ -1,0 +1,418 @@
+//! Jobs: reading them, and the one way to change their phase.
+
+use rusqlite::{Connection, Row, params};
+use serde_json::value::RawValue;
+
+use super::events::{self, NewEvent};
+use super::{Error, Store, WriteTx, found};
+use crate::domain::ids::{JobId, NodeId, TemplateId, UserId};
+use crate::domain::lifecycle::{
+    Action, Actor, Change, NodeChange, Outcome, Phase, Refusal, State, Transition, Work, step,
+};
+use crate::domain::time::Timestamp;
+use crate::wire;
+
+/// The columns of a job's JSON, over `jobs AS t` joined with `job_templates AS template`; read by [`from_row`].
+pub(super) const COLUMNS: &str = "t.pk, t.template, template.name, template.version, t.parent, t.start_time, \
+     t.end_time, t.error_reason, t.input_values, t.parameter_values, t.node, \
+     (SELECT json_group_array(json_object('pk', o.pk, 'name', o.name, 'type', o.type) ORDER BY o.pk) \
+      FROM job_outputs AS o WHERE o.job = t.pk AND o.deletion_time IS NULL), \
+     t.description, t.progress_amount, t.phase, t.creator, t.creation_time, t.deletion_time";
+
+/// Where [`COLUMNS`] come from.
+pub(super) const SOURCE: &str = "jobs AS t JOIN job_templates AS template ON template.pk = t.template";
+
+/// Reads a row of [`COLUMNS`].
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<wire::Job> {
+    let phase: Phase = row.get(14)?;
+    Ok(wire::Job {
+        pk: row.get(0)?,
+        template: wire::TemplateRef { pk: row.get(1)?, name: row.get(2)?, version: row.get(3)? },
+        parent: row.get(4)?,
+        start_time: row.get(5)?,
+        end_time: row.get(6)?,
+        error_reason: row.get(7)?,
+        input_values: raw(row, 8)?,
+        parameter_values: raw(row, 9)?,
+        node: row.get(10)?,
+        outputs: outputs(row, 11)?,
+        description: row.get(12)?,
+        is_cancelled: phase == Phase::Cancelled,
+        progress_amount: row.get(13)?,
+        phase,
+        creator: row.get(15)?,
+        creation_time: row.get(16)?,
+        deletion_time: row.get(17)?,
+    })
+}
+
+/// Reads a column of JSON text that goes out as it is.
+fn raw(row: &Row<'_>, index: usize) -> rusqlite::Result<Box<RawValue>> {
+    RawValue::from_string(row.get(index)?).map_err(|error| bad_column(index, error))
+}
+
+/// Reads the JSON array of a job's outputs.
+fn outputs(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<wire::OutputRef>> {
+    match row.get_ref(index)?.as_str()? {
+        "[]" => Ok(Vec::new()),
+        text => serde_json::from_str(text).map_err(|error| bad_column(index, error)),
+    }
+}
+
+fn bad_column(index: usize, error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
+}
+
+/// Reads a job, deleted or not.
+pub(super) fn read(connection: &Connection, pk: JobId) -> Result<Option<wire::Job>, Error> {
+    // Built once; the text is the key of the statement cache.
+    static SQL: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| format!("SELECT {COLUMNS} FROM {SOURCE} WHERE t.pk = ?1"));
+    found(connection.prepare_cached(&SQL)?.query_row([pk], from_row))
+}
+
+/// A job as the rules see it.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    /// Where it stands; a meta-job's state has no rules here, only its phase.
+    pub(super) body: Body,
+    pub(super) deleted: bool,
+    pub(super) description: String,
+}
+
+/// What kind of job it is.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Workable(State),
+    Meta(Phase),
+}
+
+impl Body {
+    /// Gives the phase of either kind.
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::Workable(state) => state.phase(),
+            Self::Meta(phase) => *phase,
+        }
+    }
+}
+
+/// Reads how a job stands.
+pub(super) fn standing(connection: &Connection, pk: JobId) -> Result<Standing, Error> {
+    connection
+        .prepare_cached(
+            "SELECT kind, phase, node, start_time, end_time, error_reason, progress_amount, deletion_time, description
+             FROM jobs WHERE pk = ?1",
+        )?
+        .query_row([pk], |row| {
+            let kind = row.get_ref(0)?.as_str()?;
+            let body = if kind == "meta" { Body::Meta(row.get(1)?) } else { Body::Workable(state_from_row(row)?) };
+            let deleted = row.get::<_, Option<Timestamp>>(7)?.is_some();
+            Ok(Standing { body, deleted, description: row.get(8)? })
+        })
+        .map_err(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
+            error => error.into(),
+        })
+}
+
+/// Puts a workable job's state together; a NULL where the phase wants a value can't be, by the schema's CHECKs.
+fn state_from_row(row: &Row<'_>) -> rusqlite::Result<State> {
+    let holder: Option<NodeId> = row.get(2)?;
+    let progress: f64 = row.get(6)?;
+    Ok(match row.get(1)? {
+        Phase::Created => State::Created { holder },
+        Phase::Started => State::Started { holder: row.get(2)?, since: row.get(3)?, progress },
+        Phase::Errored => {
+            State::Errored { holder, since: row.get(3)?, progress, ended: row.get(4)?, reason: row.get(5)? }
+        }
+        Phase::Finished => State::Finished { holder, since: row.get(3)?, ended: row.get(4)? },
+        Phase::Cancelled => State::Cancelled { holder, since: row.get(3)?, progress, ended: row.get(4)? },
+    })
+}
+
+/// Reads what a node works on, as seen from a job.
+pub(super) fn actor(connection: &Connection, node: NodeId, job: JobId) -> Result<Actor, Error> {
+    let current: Option<Option<JobId>> = found(
+        connection.prepare_cached("SELECT current_job FROM nodes WHERE pk = ?1")?.query_row([node], |row| row.get(0)),
+    )?;
+    let work = match current.flatten() {
+        None => Work::Nothing,
+        Some(current) if current == job => Work::ThisJob,
+        Some(_) => Work::AnotherJob,
+    };
+    Ok(Actor { node, work })
+}
+
+/// The columns in which a job's standing is kept.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) phase: Phase,
+    pub(super) node: Option<NodeId>,
+    pub(super) start_time: Option<Timestamp>,
+    pub(super) end_time: Option<Timestamp>,
+    pub(super) error_reason: Option<&'a str>,
+    pub(super) progress: f64,
+}
+
+impl<'a> From<&'a State> for Facts<'a> {
+    fn from(state: &'a State) -> Self {
+        Self {
+            phase: state.phase(),
+            node: state.holder(),
+            start_time: state.start_time(),
+            end_time: state.end_time(),
+            error_reason: state.error_reason(),
+            progress: state.progress(),
+        }
+    }
+}
+
+/// Writes a job's new standing and its event. The one place that writes a phase: guarded by the phase it comes from.
+pub(super) fn apply(
+    tx: &WriteTx<'_>,
+    job: JobId,
+    from: Phase,
+    facts: &Facts<'_>,
+    transition: Transition,
+    description: &str,
+    data: &str,
+) -> Result<(), Error> {
+    let Facts { phase, node, start_time, end_time, error_reason, progress } = facts;
+    let changed = tx
+        .connection()
+        .prepare_cached(
+            "UPDATE jobs SET phase = ?3, node = ?4, start_time = ?5, end_time = ?6, error_reason = ?7,
+                 progress_amount = ?8
+             WHERE pk = ?1 AND phase = ?2",
+        )?
+        .execute(params![job, from, phase, node, start_time, end_time, error_reason, progress])?;
+    if changed != 1 {
+        return Err(Error::Broken(format!("job {job} was not in phase {from} any more")));
+    }
+    let event =
+        NewEvent { job, transition, node: *node, progress: *progress, error: *error_reason, description, data };
+    events::append(tx, &event)
+}
+
+/// What a caller does to a job, before it is known how the job and the node stand.
+#[derive(Debug, Clone)]
+pub enum Verb {
+    /// Takes the job.
+    Acquire,
+    /// Gives it back.
+    Release,
+    /// Begins work.
+    Start,
+    /// Says how far it has come.
+    Progress {
+        /// From 0 to 1.
+        amount: f64,
+        /// A JSON object for the watchers, as text.
+        data: String,
+    },
+    /// Ends the work, with an error's text or well.
+    Finish {
+        /// Why the run failed, if it did.
+        error: Option<String>,
+    },
+    /// Makes an errored job ready again.
+    Reset,
+    /// Takes it away from its holder.
+    Abort,
+    /// Calls it off.
+    Cancel,
+}
+
+impl Verb {
+    /// Makes the action of the rules; a node's verb without a node is nobody's to do.
+    fn action(self, actor: Option<Actor>) -> Result<Action, Refusal> {
+        let by = actor.ok_or(Refusal::NotHolder);
+        Ok(match self {
+            Self::Acquire => Action::Acquire(by?),
+            Self::Release => Action::Release(by?),
+            Self::Start => Action::Start(by?),
+            Self::Progress { amount, .. } => Action::Progress(by?, amount),
+            Self::Finish { error } => Action::Finish(by?, error),
+            Self::Reset => Action::Reset(by?),
+            Self::Abort => Action::Abort,
+            Self::Cancel => Action::Cancel,
+        })
+    }
+}
+
+/// A job on its way into the table, its values checked already.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// The template it is made from.
+    pub template: TemplateId,
+    /// A JSON object: the inputs as they are echoed.
+    pub input_values: String,
+    /// A JSON object: the parameters as they are echoed.
+    pub parameter_values: String,
+    /// What its creator says of it.
+    pub description: String,
+    /// A JSON object: what was asked of notifications.
+    pub notifications: String,
+    /// Who makes it.
+    pub creator: UserId,
+}
+
+impl Store {
+    /// Reads a job, deleted or not; `None` when there is none.
+    pub fn job(&self, pk: JobId) -> Result<Option<wire::Job>, Error> {
+        self.read(|connection| read(connection, pk))
+    }
+
+    /// Does to a job what the rules allow, and gives the job as it then stands (contract §5).
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such job, `Refused` when the rules say no: then nothing has changed.
+    pub async fn act(&self, job: JobId, node: Option<NodeId>, verb: Verb) -> Result<wire::Job, Error> {
+        self.write(move |tx| {
+            act(tx, job, node, verb)?;
+            read(tx.connection(), job)?.ok_or(Error::NotFound)
+        })
+        .await
+    }
+
+    /// Changes a job's description.
+    pub async fn describe_job(&self, job: JobId, description: Option<String>) -> Result<wire::Job, Error> {
+        self.write(move |tx| {
+            if let Some(description) = description {
+                tx.connection()
+                    .prepare_cached("UPDATE jobs SET description = ?2 WHERE pk = ?1")?
+                    .execute(params![job, description])?;
+            }
+            read(tx.connection(), job)?.ok_or(Error::NotFound)
+        })
+        .await
+    }
+
+    /// Soft-deletes a job, or takes that back. Doing so again changes nothing.
+    pub async fn set_job_deleted(&self, job: JobId, deleted: bool) -> Result<wire::Job, Error> {
+        self.write(move |tx| {
+            let time = deleted.then(|| tx.now());
+            // A second delete keeps the time of the first.
+            tx.connection()
+                .prepare_cached(
+                    "UPDATE jobs SET deletion_time = ?2 WHERE pk = ?1 AND (deletion_time IS NULL) = (?2 IS NOT NULL)",
+                )?
+                .execute(params![job, time])?;
+            read(tx.connection(), job)?.ok_or(Error::NotFound)
+        })
+        .await
+    }
+
+    /// Removes a job for good, with its outputs, events and children. Gives the job as it was, and the digests (hex)
+    /// of the outputs that went, so that the caller can reclaim bytes that nothing names any more.
+    pub async fn purge_job(&self, job: JobId) -> Result<(wire::Job, Vec<String>), Error> {
+        self.write(move |tx| {
+            let connection = tx.connection();
+            let was = read(connection, job)?.ok_or(Error::NotFound)?;
+            let digests = connection
+                .prepare_cached(
+                    "WITH RECURSIVE tree (pk) AS (
+                         VALUES (?1) UNION SELECT jobs.pk FROM jobs JOIN tree ON jobs.parent = tree.pk)
+                     SELECT DISTINCT sha256 FROM job_outputs WHERE job IN tree",
+                )?
+                .query_map([job], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            connection.prepare_cached("DELETE FROM jobs WHERE pk = ?1")?.execute([job])?;
+            Ok((was, digests))
+        })
+        .await
+    }
+
+    /// Makes a job of a live template.
+    ///
+    /// # Errors
+    /// `NotFound` when the template is gone, `NotNow` when it is soft-deleted.
+    pub async fn create_job(&self, new: NewJob) -> Result<wire::Job, Error> {
+        self.write(move |tx| {
+            let pk = insert(tx, &new)?;
+            read(tx.connection(), pk)?.ok_or(Error::NotFound)
+        })
+        .await
+    }
+}
+
+/// Carries out one action inside a transaction.
+pub(super) fn act(tx: &WriteTx<'_>, job: JobId, node: Option<NodeId>, verb: Verb) -> Result<(), Error> {
+    let connection = tx.connection();
+    let standing = standing(connection, job)?;
+    let state = match &standing.body {
+        Body::Workable(state) => state,
+        Body::Meta(phase) => return Err(Error::Refused(Refusal::Phase(*phase))),
+    };
+    let actor = node.map(|node| actor(connection, node, job)).transpose()?;
+    let data = match &verb {
+        Verb::Progress { data, .. } => data.clone(),
+        _ => "{}".to_owned(),
+    };
+    let outcome = step(state, standing.deleted, verb.action(actor)?, tx.now())?;
+    let node_change = match outcome {
+        Outcome::Unchanged => NodeChange::Keep,
+        Outcome::NodeFreed => NodeChange::Freed,
+        Outcome::Change(Change { next, transition, removes_outputs, node: node_change }) => {
+            apply(tx, job, state.phase(), &Facts::from(&next), transition, &standing.description, &data)?;
+            if removes_outputs {
+                connection
+                    .prepare_cached(
+                        "UPDATE job_outputs SET deletion_time = ?2 WHERE job = ?1 AND deletion_time IS NULL",
+                    )?
+                    .execute(params![job, tx.now()])?;
+            }
+            node_change
+        }
+    };
+    match node_change {
+        NodeChange::Keep => {}
+        NodeChange::Works => {
+            connection
+                .prepare_cached("UPDATE nodes SET current_job = ?2 WHERE pk = ?1 AND current_job IS NULL")?
+                .execute(params![node, job])?;
+        }
+        NodeChange::Freed => {
+            connection
+                .prepare_cached("UPDATE nodes SET current_job = NULL WHERE pk = ?1 AND current_job = ?2")?
+                .execute(params![node, job])?;
+        }
+    }
+    Ok(())
+}
+
+/// Inserts a job in phase `created`, with its first event.
+fn insert(tx: &WriteTx<'_>, new: &NewJob) -> Result<JobId, Error> {
+    let connection = tx.connection();
+    let NewJob { template, input_values, parameter_values, description, notifications, creator } = new;
+    let kind: String = super::templates::live_kind(connection, *template)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, notifications,
+                 creator, creation_time)
+             VALUES (?1, ?2, 'created', ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            template,
+            kind,
+            input_values,
+            parameter_values,
+            description,
+            notifications,
+            creator,
+            tx.now()
+        ])?;
+    let pk = JobId(connection.last_insert_rowid());
+    let created = NewEvent {
+        job: pk,
+        transition: Transition::Create,
+        node: None,
+        progress: 0.0,
+        error: None,
+        description,
+        data: "{}",
+    };
+    events::append(tx, &created)?;
+    Ok(pk)
+}

@@ -1,0 +1,105 @@
+//! SQLite, behind operations: `store.act(job, …)`, `store.list(…)`. Nothing above sees a connection or a row.
+//!
+//! Writes go through one thread that commits for many at once (`writer.rs`); reads go through a pool of read-only
+//! connections (`readers.rs`). Then one file per table.
+
+pub mod access;
+pub mod catalogue;
+pub mod error;
+pub mod events;
+pub mod filter;
+pub mod jobs;
+pub mod list;
+mod migrate;
+pub mod nodes;
+pub mod outputs;
+mod readers;
+mod seed;
+pub mod templates;
+pub mod users;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+pub use error::{Error, OpenError};
+pub use writer::WriteTx;
+
+use crate::domain::time::Clock;
+use readers::Readers;
+use writer::Writer;
+
+/// Connections that read at the same time: more than there are threads that run requests, so that none waits.
+const READERS: u32 = 12;
+
+/// The database of one data directory. Shared by reference; closed with [`Store::close`].
+#[derive(Debug)]
+pub struct Store {
+    writer: Writer,
+    readers: Readers,
+}
+
+impl Store {
+    /// Opens the database at `path`, making or upgrading it as needed.
+    ///
+    /// # Errors
+    /// When the file is of a newer labrun, of another program, or no database at all. Nothing is changed then.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let mut connection = readers::open_writer(path)?;
+        migrate::migrate(&mut connection, clock.now())?;
+        let readers = Readers::open(path, READERS)?;
+        let writer = Writer::start(connection, clock).map_err(|error| match error {
+            Error::Sqlite(error) => OpenError::Sqlite(error),
+            _ => OpenError::Setting("a thread for the writer"),
+        })?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Finishes what is queued and closes the database. Blocks; calls after it are told that the store is closing.
+    pub fn close(&self) {
+        self.writer.stop();
+    }
+
+    /// Gives the sequence number of the newest committed event, and a way to wait for a newer one.
+    pub fn newest_event(&self) -> watch::Receiver<i64> {
+        self.writer.events()
+    }
+
+    /// Runs a command in the writer and gives its result once that is on disk.
+    async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.writer.call(work).await
+    }
+
+    /// Reads on the calling thread. For reads of microseconds only, by key: they cost less than a change of thread.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        work(&*self.readers.get()?)
+    }
+
+    /// Reads on a thread where it may take its time.
+    async fn read_long<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let readers = self.readers.clone();
+        tokio::task::spawn_blocking(move || work(&*readers.get()?))
+            .await
+            .unwrap_or_else(|_| Err(Error::Broken("a long read panicked".to_owned())))
+    }
+}
+
+/// Turns "no row" into `None`.
+fn found<T>(result: rusqlite::Result<T>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,262 @@
+//! The one thread that writes. It drains its queue into one transaction and commits once for all of them, so that
+//! a yes is on disk and yet many callers share the cost of the sync (the design's decision 1).
+//!
+//! Each command runs in a savepoint of its own: one that fails, or panics, takes back its own changes and nobody
+//! else's. Replies go out after the commit, and only then.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use super::error::Error;
+use crate::domain::time::{Clock, Timestamp};
+
+/// Commands that may wait; one more is told that the store is overloaded.
+const QUEUE_MAX: usize = 4_096;
+/// Commands that share one commit at the most, so that the first of them does not wait for ever.
+const BATCH_MAX: usize = 512;
+
+/// A transaction that can be written in. Only the writer makes one.
+#[derive(Debug)]
+pub struct WriteTx<'a> {
+    connection: &'a Connection,
+    now: Timestamp,
+    last_event: Cell<Option<i64>>,
+}
+
+impl WriteTx<'_> {
+    /// Gives the connection; reads through it see what the transaction has written.
+    pub(super) fn connection(&self) -> &Connection {
+        self.connection
+    }
+
+    /// Gives the time at which the command runs.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Notes that an event was written, so that watchers are told after the commit.
+    pub(super) fn note_event(&self, seq: i64) {
+        self.last_event.set(Some(seq));
+    }
+}
+
+/// What became of the transaction that a command took part in.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Committed,
+    Lost,
+    LostToFullDisk,
+}
+
+/// A piece of work for the writer, with its result until the reply may go out.
+trait Command: Send {
+    /// Does the work; says whether its changes are to be kept.
+    fn run(&mut self, tx: &WriteTx<'_>) -> bool;
+    /// Sends the reply.
+    fn reply(self: Box<Self>, fate: Fate);
+}
+
+struct Call<F, T> {
+    work: Option<F>,
+    result: Result<T, Error>,
+    reply: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<F, T> Command for Call<F, T>
+where
+    F: FnOnce(&WriteTx<'_>) -> Result<T, Error> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &WriteTx<'_>) -> bool {
+        if let Some(work) = self.work.take() {
+            self.result = catch_unwind(AssertUnwindSafe(|| work(tx)))
+                .unwrap_or_else(|_| Err(Error::Broken("a command of the writer panicked".to_owned())));
+        }
+        self.result.is_ok()
+    }
+
+    fn reply(self: Box<Self>, fate: Fate) {
+        let result = match (self.result, fate) {
+            (Ok(_), Fate::Lost) => Err(Error::Broken("the transaction could not be committed".to_owned())),
+            (Ok(_), Fate::LostToFullDisk) => Err(Error::DiskFull),
+            (result, _) => result,
+        };
+        // A caller that hung up does not want the answer; what was done stays done.
+        drop(self.reply.send(result));
+    }
+}
+
+enum Message {
+    Run(Box<dyn Command>),
+    Stop,
+}
+
+/// The writer's front: takes commands, from any thread.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: SyncSender<Message>,
+    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+    events: watch::Receiver<i64>,
+}
+
+impl Writer {
+    /// Starts the thread on its connection.
+    pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
+        let (told, events) = watch::channel(last);
+        let (queue, commands) = sync_channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new()
+            .name("labrun-writer".to_owned())
+            .spawn(move || run(&connection, &commands, clock.as_ref(), &told))
+            .map_err(|error| Error::Broken(format!("the writer's thread can't be started: {error}")))?;
+        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events })
+    }
+
+    /// Runs a command in the next transaction and gives its result once that is committed.
+    pub(super) async fn call<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let call = Call { work: Some(work), result: Err(Error::Closing), reply };
+        self.queue.try_send(Message::Run(Box::new(call))).map_err(|refused| match refused {
+            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Disconnected(_) => Error::Closing,
+        })?;
+        answer.await.unwrap_or(Err(Error::Closing))
+    }
+
+    /// Gives the sequence number of the newest committed event, and a way to wait for a newer one.
+    pub(super) fn events(&self) -> watch::Receiver<i64> {
+        self.events.clone()
+    }
+
+    /// Ends the thread after what is queued, and closes its connection. Blocks.
+    pub(super) fn stop(&self) {
+        drop(self.queue.send(Message::Stop));
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(Err(_)) = thread.map(JoinHandle::join) {
+            tracing::error!("the writer's thread ended with a panic");
+        }
+    }
+}
+
+/// The thread: one transaction after another until it is told to stop.
+fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock, told: &watch::Sender<i64>) {
+    while let Ok(Message::Run(first)) = commands.recv() {
+        let (batch, stop) = transact(connection, commands, clock, first);
+        if let Some(seq) = batch.last_event {
+            told.send_replace(seq);
+        }
+        for (command, fate) in batch.done {
+            command.reply(fate);
+        }
+        if stop {
+            return;
+        }
+    }
+}
+
+/// The commands that shared a transaction, each with what became of it.
+struct Batch {
+    done: Vec<(Box<dyn Command>, Fate)>,
+    last_event: Option<i64>,
+}
+
+/// Runs the first command and all that queue up meanwhile in one transaction. The flag says to stop after it.
+fn transact(
+    connection: &Connection,
+    commands: &Receiver<Message>,
+    clock: &dyn Clock,
+    first: Box<dyn Command>,
+) -> (Batch, bool) {
+    let mut done: Vec<(Box<dyn Command>, Fate)> = Vec::new();
+    let mut last_event = None;
+    let mut stop = false;
+    if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
+        tracing::error!(%error, "no transaction could be begun");
+        // The command has not run, so its result still says that the store is closing; a full disk is told apart.
+        done.push((first, fate_of(&error)));
+        return (Batch { done, last_event }, stop);
+    }
+    let mut next = Some(first);
+    while let Some(mut command) = next.take() {
+        let tx = WriteTx { connection, now: clock.now(), last_event: Cell::new(None) };
+        match run_one(&tx, command.as_mut()) {
+            Ok(kept) => {
+                if kept {
+                    last_event = tx.last_event.get().or(last_event);
+                }
+                done.push((command, Fate::Committed));
+            }
+            Err(error) => {
+                tracing::error!(%error, "a transaction was lost");
+                done.push((command, fate_of(&error)));
+                lose(connection, &mut done, fate_of(&error));
+                return (Batch { done, last_event: None }, stop);
+            }
+        }
+        if done.len() < BATCH_MAX {
+            match commands.try_recv() {
+                Ok(Message::Run(command)) => next = Some(command),
+                Ok(Message::Stop) => stop = true,
+                Err(_) => {}
+            }
+        }
+    }
+    if let Err(error) = execute(connection, "COMMIT") {
+        tracing::error!(%error, "a transaction could not be committed");
+        lose(connection, &mut done, fate_of(&error));
+        last_event = None;
+    }
+    (Batch { done, last_event }, stop)
+}
+
+/// Runs one command in a savepoint. An error here means that the whole transaction is gone or can't be trusted.
+fn run_one(tx: &WriteTx<'_>, command: &mut dyn Command) -> rusqlite::Result<bool> {
+    let connection = tx.connection;
+    execute(connection, "SAVEPOINT command")?;
+    let keep = command.run(tx);
+    // A full disk or an I/O error can make SQLite roll back everything by itself.
+    if connection.is_autocommit() {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+            Some("the transaction was rolled back under a command".to_owned()),
+        ));
+    }
+    if !keep {
+        execute(connection, "ROLLBACK TO command")?;
+    }
+    execute(connection, "RELEASE command")?;
+    Ok(keep)
+}
+
+/// Takes the transaction back, and tells every command in it.
+fn lose(connection: &Connection, done: &mut [(Box<dyn Command>, Fate)], fate: Fate) {
+    if !connection.is_autocommit()
+        && let Err(error) = execute(connection, "ROLLBACK")
+    {
+        tracing::error!(%error, "a transaction could not be rolled back");
+    }
+    for (_, theirs) in done {
+        *theirs = fate;
+    }
+}
+
+fn fate_of(error: &rusqlite::Error) -> Fate {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => Fate::LostToFullDisk,
+        _ => Fate::Lost,
+    }
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
