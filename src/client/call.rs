@@ -127,12 +127,10 @@ pub(super) async fn refusal(answer: Response) -> Result<Response, ClientError> {
         return Ok(answer);
     }
     let text = answer.bytes().await?;
-    if status.is_client_error() || status.is_server_error() {
-        if let Ok(body) = serde_json::from_slice::<ErrorBody>(&text) {
-            return Err(ClientError::Refused { status: status.as_u16(), body: Box::new(body) });
-        }
+    match serde_json::from_slice::<ErrorBody>(&text) {
+        Ok(body) => Err(ClientError::Refused { status: status.as_u16(), body: Box::new(body) }),
+        Err(_) => Err(ClientError::Unexpected(format!("{status} {}", excerpt(&text)))),
     }
-    Err(ClientError::Unexpected(format!("{status} {}", excerpt(&text))))
 }
 
 /// Reads the JSON of an answer.

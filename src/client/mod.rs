@@ -20,11 +20,12 @@ mod outputs;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use reqwest::Method;
+use reqwest::{Method, Url};
 use tokio::sync::Mutex;
 
 use self::call::{Call, json_of, refusal};
@@ -90,11 +91,8 @@ impl Client {
     /// # Errors
     /// `Refused` with status 401 for a wrong pair of name and password, with 429 after too many of them.
     pub async fn login(address: &str, username: &str, password: &str) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S))
-            .read_timeout(Duration::from_secs(READ_TIMEOUT_S))
-            .build()?;
         let address = address.trim_end_matches('/').to_owned();
+        let http = connections(&address)?;
         let credentials = Credentials { username: username.to_owned(), password: password.to_owned() };
         let tokens = obtain(&http, &address, &credentials).await?;
         let session = Mutex::new(Session::new(tokens));
@@ -167,6 +165,20 @@ impl Client {
             return refusal(answer).await;
         }
     }
+}
+
+fn connections(address: &str) -> Result<reqwest::Client, ClientError> {
+    let builder = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S))
+        .read_timeout(Duration::from_secs(READ_TIMEOUT_S))
+        // A labrun server never redirects; whoever does is not to be shown the token.
+        .redirect(reqwest::redirect::Policy::none());
+    let url = Url::parse(address).map_err(|_| ClientError::Url(address.to_owned()))?;
+    // A proxy named in the environment can't reach a server on this machine's own loopback address.
+    let is_local = url.host_str().is_some_and(|host| {
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    });
+    Ok(if is_local { builder.no_proxy() } else { builder }.build()?)
 }
 
 async fn obtain(http: &reqwest::Client, address: &str, credentials: &Credentials) -> Result<Tokens, ClientError> {
