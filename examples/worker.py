@@ -23,7 +23,7 @@ def call(path, body=None, raw=None, **headers):
     return call(path, body, raw, **headers)
 
 def peaks(path, least=1.5):
-    """Yields time and height of each reading that is the highest within 0.2 min and stands out by `least` mAU."""
+    """Yields time and absorbance of each reading that is the highest within 0.2 min and stands out by `least` mAU."""
     with open(path, newline="") as file:
         rows = [(float(row["time_min"]), float(row["absorbance_mau"])) for row in csv.DictReader(file)]
     half = max(1, round(0.2 / (rows[1][0] - rows[0][0])))  # readings in 0.2 min
@@ -36,13 +36,13 @@ def work(job):
     path, result = f"/jobs/{job['pk']}", {}
     try:
         call(path + "/start")
-        table = "time_min,height_mau\n" + "".join(f"{t},{y}\n" for t, y in peaks(job["input_values"]["chromatogram"]["value"]))
+        table = "time_min,absorbance_mau\n" + "".join(f"{t},{y}\n" for t, y in peaks(job["input_values"]["chromatogram"]["value"]))
         call(path + "/progress/0.9", {"step": "found the peaks"})
         digest = base64.b64encode(hashlib.sha256(table.encode()).digest()).decode()
         call(path + "/outputs/peaks/" + quote("BLOB<'csv'>"), raw=table.encode(), **{"Content-Digest": f"sha-256=:{digest}:"})
     except Exception as error:
         result = {"success": False, "error": f"{type(error).__name__}: {error}"}
-    print(f"job {job['pk']}: {call(path + '/finish', result)['phase']} {result.get('error', '')}", flush=True)
+    print(f"job {job['pk']}:", call(path + "/finish", result)["phase"], *result.values(), flush=True)
 
 me = {"ip": socket.gethostname()[:39], "index": int(os.environ.get("LABRUN_NODE_INDEX", "0"))}
 exact = lambda field, value: {"type": "exact", "field": field, "value": value}

@@ -97,7 +97,9 @@ impl Worker {
         self.progress(job.pk, 0.95, "table uploaded").await?;
         let plot = self.client.upload(job.pk, "plot", "BLOB<'svg'>", plot.into()).await?;
         self.progress(job.pk, 1.0, "plot uploaded").await?;
-        println!();
+        if std::io::stdout().is_terminal() {
+            println!();
+        }
         Ok(Results { table, plot })
     }
 
