@@ -5,6 +5,7 @@
 
 pub mod blobs;
 pub mod cli;
+pub mod client;
 pub mod domain;
 pub mod filter;
 pub mod server;
