@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1::UpgradeableConnection;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use warp::Filter;
 use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
@@ -29,17 +30,16 @@ struct Peer(SocketAddr);
 /// Serves until the app stops; then lets the requests under way end for up to `drain_max`, and cuts off the rest.
 pub(super) async fn serve(listener: TcpListener, app: Arc<App>, drain_max: Duration) {
     let mut stopping = app.stopping.clone();
-    let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_headers(HEADERS_MAX);
     let service = TowerToHyperService::new(warp::service(filter(app)));
-    let cut_off = tokio::sync::watch::Sender::new(false);
-    let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
-    tokio::pin!(stopped);
+    let cut_off = watch::Sender::new(false);
+    // Every connection keeps a clone of the sender; when the last is gone, nothing comes any more.
+    let (open, mut all_closed) = tokio::sync::mpsc::channel::<()>(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = &mut stopped => break,
+            _ = stopping.wait_for(|stop| *stop) => break,
         };
         let (socket, address) = match accepted {
             Ok(accepted) => accepted,
@@ -58,23 +58,53 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>, drain_max: Durat
             request.extensions_mut().insert(Peer(address));
             hyper::service::Service::call(&service, request)
         });
-        let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
-        let connection = graceful.watch(connection);
-        let mut cut = cut_off.subscribe();
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, %address, "a connection ended with an error");
-                },
-                _ = cut.wait_for(|cut| *cut) => {}
-            }
-        });
+        let future = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
+        let connection = Connection { stopping: stopping.clone(), cut_off: cut_off.subscribe(), _open: open.clone() };
+        tokio::spawn(connection.run(address, future));
     }
-    drop(listener);
-    if tokio::time::timeout(drain_max, graceful.shutdown()).await.is_err() {
+    drop((listener, open));
+    if tokio::time::timeout(drain_max, all_closed.recv()).await.is_err() {
         tracing::warn!("requests that did not end in time were cut off");
+        cut_off.send_replace(true);
     }
-    cut_off.send_replace(true);
+}
+
+/// What ends a connection beside its client.
+struct Connection {
+    /// Turns true when the request under way is to be the last.
+    stopping: watch::Receiver<bool>,
+    /// Turns true when even that may not end any more.
+    cut_off: watch::Receiver<bool>,
+    _open: tokio::sync::mpsc::Sender<()>,
+}
+
+impl Connection {
+    /// Runs a connection to its end.
+    async fn run<S>(mut self, address: SocketAddr, future: UpgradeableConnection<TokioIo<TcpStream>, S>)
+    where
+        S: hyper::service::HttpService<hyper::body::Incoming> + Send + 'static,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S::ResBody: 'static,
+        <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut future = std::pin::pin!(future);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                ended = future.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, %address, "a connection ended with an error");
+                    }
+                    return;
+                }
+                _ = self.stopping.wait_for(|stop| *stop), if !told => {
+                    told = true;
+                    future.as_mut().graceful_shutdown();
+                }
+                _ = self.cut_off.wait_for(|cut| *cut) => return,
+            }
+        }
+    }
 }
 
 /// The one filter behind which the table of routes stands. It takes every request and never rejects: a rejection

@@ -13,11 +13,17 @@ use crate::filter::{Cursor, Spec};
 type Read<T> = dyn Fn(&Row<'_>) -> rusqlite::Result<T> + Send + Sync;
 
 /// How the rows of a resource are read: its fields for filters, its columns over the alias `t`, and what reads them.
-#[derive(Clone)]
 pub struct Listing<T> {
     resource: &'static Resource,
     columns: Cow<'static, str>,
     read: Arc<Read<T>>,
+}
+
+// Not derived, which would ask for rows that can be cloned.
+impl<T> Clone for Listing<T> {
+    fn clone(&self) -> Self {
+        Self { resource: self.resource, columns: self.columns.clone(), read: self.read.clone() }
+    }
 }
 
 impl<T: Send + 'static> Listing<T> {
@@ -42,7 +48,6 @@ impl<T: Send + 'static> Listing<T> {
 }
 
 /// A listing with the spec that says which rows, in which order.
-#[derive(Clone)]
 pub struct Selection<T> {
     listing: Listing<T>,
     spec: Spec,
@@ -79,7 +84,7 @@ pub enum Rest {
 impl Store {
     /// Reads one page: up to `limit` rows after the spec's cursor.
     pub async fn page<T: Send + 'static>(&self, selection: &Selection<T>, limit: u32) -> Result<Page<T>, Error> {
-        let Selection { listing, query, .. } = selection.clone();
+        let (listing, query) = (selection.listing.clone(), selection.query.clone());
         self.read_long(move |connection| {
             // One row more than wanted says whether there is a next page.
             let statement = query.page(&listing.columns, query.start(), Some(limit + 1));
@@ -125,7 +130,7 @@ impl Store {
         rest: Rest,
         limit: u32,
     ) -> Result<(Vec<T>, Rest), Error> {
-        let Selection { listing, query, .. } = selection.clone();
+        let (listing, query) = (selection.listing.clone(), selection.query.clone());
         self.read_long(move |connection| match rest {
             Rest::Done => Ok((Vec::new(), Rest::Done)),
             Rest::After(place) => {

@@ -1,7 +1,5 @@
 //! Job outputs: streamed in, streamed out (contract §8).
 
-use std::sync::Arc;
-
 use futures_util::{Stream, StreamExt};
 use warp::http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE,
@@ -76,7 +74,7 @@ pub(crate) async fn add(call: &mut Call) -> Result<Response, ApiError> {
 /// `GET /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`.
 pub(crate) async fn get(call: &mut Call) -> Result<Response, ApiError> {
     let output = by_name(call)?;
-    send(call, &output, None).await
+    send(&call.app.clone(), &call.method.clone(), call.headers.clone(), &output, None).await
 }
 
 /// `POST` or `GET /v1/job-outputs/{PK}/download`.
@@ -91,7 +89,7 @@ pub(crate) async fn download(call: &mut Call) -> Result<Response, ApiError> {
             return Err(ApiError::field("filetype", format!("Must be a text, not {kind}.")));
         }
     };
-    send(call, &output, extension.as_deref()).await
+    send(&call.app.clone(), &call.method.clone(), call.headers.clone(), &output, extension.as_deref()).await
 }
 
 /// `DELETE /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`.
@@ -179,12 +177,16 @@ fn write_error(error: WriteError) -> ApiError {
 }
 
 /// Sends an output's bytes as the request's headers ask for them.
-async fn send(call: &Call, output: &Output, extension: Option<&str>) -> Result<Response, ApiError> {
-    let app: &Arc<App> = &call.app;
+async fn send(
+    app: &App,
+    method: &Method,
+    mut headers: HeaderMap,
+    output: &Output,
+    extension: Option<&str>,
+) -> Result<Response, ApiError> {
     let digest: Digest = output.sha256.parse().map_err(|_| ApiError::internal("a row's digest can't be read"))?;
     let size = u64::try_from(output.size).map_err(ApiError::internal)?;
-    let mut headers = call.headers.clone();
-    if call.method != Method::GET {
+    if method != Method::GET {
         // A range is defined for GET alone.
         headers.remove(RANGE);
     }
@@ -208,7 +210,7 @@ async fn send(call: &Call, output: &Output, extension: Option<&str>) -> Result<R
     if status != StatusCode::NOT_MODIFIED {
         let found = app.blobs.open_read(digest).await.map_err(ApiError::internal)?;
         let reader = found.ok_or_else(|| ApiError::internal(format!("the bytes of output {} are gone", output.pk)))?;
-        if call.method != Method::HEAD {
+        if method != Method::HEAD {
             let pieces = shared(reader.stream(first, length));
             response = warp::reply::Reply::into_response(warp::reply::stream(pieces));
         }
