@@ -3,6 +3,8 @@
 //! They differ in their tables only, so that one piece of code, driven by [`CATALOGUES`], reads and writes them all.
 
 mod tables;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use rusqlite::{Connection, Row};
