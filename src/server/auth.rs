@@ -125,16 +125,12 @@ fn make_key(file: &Path) -> std::io::Result<Vec<u8>> {
 
 /// Gives `N` random bytes in hex.
 pub(crate) fn random_hex<const N: usize>() -> String {
-    use std::fmt::Write;
     let mut bytes = [0_u8; N];
     // Without randomness from the system there is no safe way on; it fails on no system that this runs on.
     if let Err(error) = getrandom::fill(&mut bytes) {
         tracing::error!(%error, "the system gives no random numbers");
     }
-    bytes.iter().fold(String::with_capacity(2 * N), |mut text, byte| {
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks a token of a kind (either, when `None`) against its user as that is now.

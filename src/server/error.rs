@@ -13,7 +13,7 @@ use crate::wire::ErrorBody;
 
 /// An answer that says no. Made of what the caller may know; the rest goes to the log.
 #[derive(Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: String,

@@ -112,7 +112,7 @@ impl Body {
 }
 
 /// A request that has a route, on its way through its handler.
-pub struct Call {
+pub(crate) struct Call {
     pub(crate) app: Arc<App>,
     pub(crate) route: &'static Route,
     pub(crate) method: Method,

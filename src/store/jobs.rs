@@ -87,16 +87,6 @@ pub(super) enum Body {
     Meta(Phase),
 }
 
-impl Body {
-    /// Gives the phase of either kind.
-    pub(super) fn phase(&self) -> Phase {
-        match self {
-            Self::Workable(state) => state.phase(),
-            Self::Meta(phase) => *phase,
-        }
-    }
-}
-
 /// Reads how a job stands.
 pub(super) fn standing(connection: &Connection, pk: JobId) -> Result<Standing, Error> {
     connection

@@ -6,7 +6,7 @@ use super::error::OpenError;
 use super::seed;
 
 /// The whole schema, in numbered steps.
-const SCHEMA: &str = include_str!("../../schema.sql");
+pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// Marks a SQLite file as labrun's ("labr"), so that a foreign one is not taken over by mistake.
 const APPLICATION_ID: i32 = 0x6c61_6272;
