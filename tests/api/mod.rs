@@ -1,0 +1,3 @@
+//! The routes, one by one; the folders mirror the URLs.
+
+mod jobs;
