@@ -4,6 +4,7 @@ pub mod contract;
 pub mod fields;
 pub mod ids;
 pub mod lifecycle;
+pub mod notification;
 pub mod template;
 pub mod time;
 pub mod types;

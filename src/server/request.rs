@@ -278,7 +278,10 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
         Ok(bytes) => json_bytes(status, bytes),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
-            json_bytes(StatusCode::INTERNAL_SERVER_ERROR, br#"{"detail":"The server failed.","code":"internal"}"#.to_vec())
+            json_bytes(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                br#"{"detail":"The server failed.","code":"internal"}"#.to_vec(),
+            )
         }
     }
 }

@@ -190,8 +190,7 @@ pub(super) fn apply(
     if changed != 1 {
         return Err(Error::Broken(format!("job {job} was not in phase {from} any more")));
     }
-    let event =
-        NewEvent { job, transition, node: *node, progress: *progress, error: *error_reason, description, data };
+    let event = NewEvent { job, transition, node: *node, progress: *progress, error: *error_reason, description, data };
     events::append(tx, &event)
 }
 
