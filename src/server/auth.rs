@@ -64,7 +64,9 @@ impl Tokens {
     pub(crate) fn open(file: &Path, access_lifetime_s: u32, refresh_lifetime_s: u32) -> std::io::Result<Self> {
         let key = match std::fs::read(file) {
             Ok(key) if key.len() >= 32 => key,
-            Ok(_) => return Err(std::io::Error::other("the token key is damaged: move it away to have a new one made")),
+            Ok(_) => {
+                return Err(std::io::Error::other("the token key is damaged: move it away to have a new one made"));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(file)?,
             Err(error) => return Err(error),
         };
@@ -125,16 +127,12 @@ fn make_key(file: &Path) -> std::io::Result<Vec<u8>> {
 
 /// Gives `N` random bytes in hex.
 pub(crate) fn random_hex<const N: usize>() -> String {
-    use std::fmt::Write;
     let mut bytes = [0_u8; N];
     // Without randomness from the system there is no safe way on; it fails on no system that this runs on.
     if let Err(error) = getrandom::fill(&mut bytes) {
         tracing::error!(%error, "the system gives no random numbers");
     }
-    bytes.iter().fold(String::with_capacity(2 * N), |mut text, byte| {
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks a token of a kind (either, when `None`) against its user as that is now.
@@ -188,9 +186,10 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Result<(UserId, UserAccess), 
     let (Some(value), None) = (given.next(), given.next()) else {
         return Err(ApiError::unauthenticated("This needs one header `Authorization: Bearer TOKEN`."));
     };
-    let token = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, token)| {
-        scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ')
-    });
+    let token =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ')
+        });
     let valid = match token {
         Some((_, token)) => check_token(app, token, Some(TokenKind::Access))?,
         None => None,
@@ -274,7 +273,9 @@ fn permit(who: Who, caller: &Caller, standing: &Standing) -> Result<(), ApiError
             (caller.node.is_some(), "Jobs are acquired for a node: send its key in the header Node-Id.")
         }
         Who::Holder => (standing.is_holder, "Only the node that holds the job may do this."),
-        Who::HolderOrWorker => (standing.is_holder || standing.is_worker, "Only the node that holds the job may do this."),
+        Who::HolderOrWorker => {
+            (standing.is_holder || standing.is_worker, "Only the node that holds the job may do this.")
+        }
         Who::StaffOrHolder => {
             (caller.is_staff || standing.is_holder, "Only staff and the node that holds the job may do this.")
         }

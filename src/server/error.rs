@@ -13,7 +13,7 @@ use crate::wire::ErrorBody;
 
 /// An answer that says no. Made of what the caller may know; the rest goes to the log.
 #[derive(Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -139,7 +139,9 @@ impl From<Refusal> for ApiError {
             Refusal::NodeBusy => {
                 Self::not_now("node_busy", "The node works on a job already; it must finish that one first.")
             }
-            Refusal::Phase(phase) => Self::not_now("wrong_phase", format!("A job that is {phase} does not allow this.")),
+            Refusal::Phase(phase) => {
+                Self::not_now("wrong_phase", format!("A job that is {phase} does not allow this."))
+            }
         }
     }
 }

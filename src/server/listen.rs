@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::http1::UpgradeableConnection;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use hyper::server::conn::http1::UpgradeableConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use warp::Filter;

@@ -112,7 +112,7 @@ impl Body {
 }
 
 /// A request that has a route, on its way through its handler.
-pub struct Call {
+pub(crate) struct Call {
     pub(crate) app: Arc<App>,
     pub(crate) route: &'static Route,
     pub(crate) method: Method,
@@ -278,7 +278,10 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
         Ok(bytes) => json_bytes(status, bytes),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
-            json_bytes(StatusCode::INTERNAL_SERVER_ERROR, br#"{"detail":"The server failed.","code":"internal"}"#.to_vec())
+            json_bytes(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                br#"{"detail":"The server failed.","code":"internal"}"#.to_vec(),
+            )
         }
     }
 }

@@ -275,7 +275,9 @@ impl Router {
         if named_by_key {
             let key = params.first().and_then(Option::as_deref);
             let is_key = match some_row.target {
-                Target::User => key.is_some_and(|key| !key.bytes().all(|b| b.is_ascii_digit()) || decimal(key).is_some()),
+                Target::User => {
+                    key.is_some_and(|key| !key.bytes().all(|b| b.is_ascii_digit()) || decimal(key).is_some())
+                }
                 _ => key.and_then(decimal).is_some(),
             };
             if !is_key {
@@ -335,7 +337,8 @@ mod tests {
         assert_eq!(name(Method::GET, "/v1/jobs/7/outputs/a%2Fb/info"), r#"jobs.get_output ["7", "a/b", "info"]"#);
         assert_eq!(name(Method::GET, "/v1/users/ada"), r#"users.retrieve ["ada"]"#);
         assert_eq!(name(Method::HEAD, "/v1/jobs/7"), r#"jobs.retrieve ["7"]"#);
-        for path in ["/", "/v1/jobs/abc", "/v1//jobs/list", "/V1/jobs/1", "/v1/jobs/list/extra", "/v1/jobs/1/outputs/x"] {
+        for path in ["/", "/v1/jobs/abc", "/v1//jobs/list", "/V1/jobs/1", "/v1/jobs/list/extra", "/v1/jobs/1/outputs/x"]
+        {
             assert_eq!(name(Method::GET, path), "404", "{path}");
         }
         assert_eq!(name(Method::GET, "/v1/users/99999999999999999999"), "404");

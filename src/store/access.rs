@@ -44,8 +44,8 @@ impl Store {
     /// Reads what a token of this user is checked against.
     pub fn user_access(&self, user: UserId) -> Result<Option<UserAccess>, Error> {
         self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT is_active, is_staff, credentials FROM users WHERE pk = ?1")?;
+            let mut statement =
+                connection.prepare_cached("SELECT is_active, is_staff, credentials FROM users WHERE pk = ?1")?;
             found(statement.query_row([user], |row| {
                 Ok(UserAccess { is_active: row.get(0)?, is_staff: row.get(1)?, credentials: row.get(2)? })
             }))

@@ -87,16 +87,6 @@ pub(super) enum Body {
     Meta(Phase),
 }
 
-impl Body {
-    /// Gives the phase of either kind.
-    pub(super) fn phase(&self) -> Phase {
-        match self {
-            Self::Workable(state) => state.phase(),
-            Self::Meta(phase) => *phase,
-        }
-    }
-}
-
 /// Reads how a job stands.
 pub(super) fn standing(connection: &Connection, pk: JobId) -> Result<Standing, Error> {
     connection
@@ -190,8 +180,7 @@ pub(super) fn apply(
     if changed != 1 {
         return Err(Error::Broken(format!("job {job} was not in phase {from} any more")));
     }
-    let event =
-        NewEvent { job, transition, node: *node, progress: *progress, error: *error_reason, description, data };
+    let event = NewEvent { job, transition, node: *node, progress: *progress, error: *error_reason, description, data };
     events::append(tx, &event)
 }
 

@@ -116,7 +116,8 @@ impl Store {
         self.read_long(move |connection| {
             let Statement { sql, params } = query.page("t.pk", query.start(), None);
             let mut prepared = connection.prepare_cached(&sql)?;
-            let keys = prepared.query_map(params_from_iter(params), |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+            let keys =
+                prepared.query_map(params_from_iter(params), |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
             Ok(Rest::Keys(keys.into_iter()))
         })
         .await

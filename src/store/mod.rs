@@ -14,8 +14,8 @@ pub mod list;
 mod migrate;
 pub mod nodes;
 pub mod outputs;
-mod references;
 mod readers;
+mod references;
 mod seed;
 pub mod templates;
 pub mod users;
@@ -52,7 +52,7 @@ impl Store {
     /// When the file is of a newer labrun, of another program, or no database at all. Nothing is changed then.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let mut connection = readers::open_writer(path)?;
-        migrate::migrate(&mut connection, clock.now())?;
+        migrate::migrate(&mut connection)?;
         let readers = Readers::open(path, READERS)?;
         let writer = Writer::start(connection, clock).map_err(|error| match error {
             Error::Sqlite(error) => OpenError::Sqlite(error),

@@ -132,12 +132,7 @@ impl Store {
     }
 
     /// Soft-deletes the live output of a job by name and type; gives it as it then is.
-    pub async fn delete_live_output(
-        &self,
-        job: JobId,
-        name: String,
-        type_name: String,
-    ) -> Result<wire::Output, Error> {
+    pub async fn delete_live_output(&self, job: JobId, name: String, type_name: String) -> Result<wire::Output, Error> {
         self.write(move |tx| {
             let connection = tx.connection();
             let there = read_live(connection, job, &name, &type_name)?.ok_or(Error::NotFound)?;

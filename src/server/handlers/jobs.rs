@@ -86,9 +86,24 @@ pub(crate) async fn partial_update(call: &mut Call) -> Result<Response, ApiError
 /// Changes the description, the one field that can be written.
 async fn describe(call: &mut Call, whole: bool) -> Result<Response, ApiError> {
     const READ_ONLY: [&str; 18] = [
-        "pk", "template", "parent", "start_time", "end_time", "error_reason", "input_values", "parameter_values",
-        "node", "outputs", "is_cancelled", "progress_amount", "phase", "creator", "creation_time", "deletion_time",
-        "attempt", "labels",
+        "pk",
+        "template",
+        "parent",
+        "start_time",
+        "end_time",
+        "error_reason",
+        "input_values",
+        "parameter_values",
+        "node",
+        "outputs",
+        "is_cancelled",
+        "progress_amount",
+        "phase",
+        "creator",
+        "creation_time",
+        "deletion_time",
+        "attempt",
+        "labels",
     ];
     let body = call.json().await?;
     let mut fields = Fields::new(&body);
@@ -196,7 +211,24 @@ mod tests {
         for (text, amount) in [("0", 0.0), ("1", 1.0), (".5", 0.5), ("1e-3", 0.001), ("0.1e1", 1.0), ("1.00", 1.0)] {
             assert_eq!(fraction(text), Some(amount), "{text}");
         }
-        for text in ["", "1.5", "-0.1", "-0", "+1", "abc", "nan", "inf", "0x1", "0,5", "1_0", "1.0000001", "1e400", " ", "½", "."] {
+        for text in [
+            "",
+            "1.5",
+            "-0.1",
+            "-0",
+            "+1",
+            "abc",
+            "nan",
+            "inf",
+            "0x1",
+            "0,5",
+            "1_0",
+            "1.0000001",
+            "1e400",
+            " ",
+            "½",
+            ".",
+        ] {
             assert_eq!(fraction(text), None, "{text:?}");
         }
     }
