@@ -9,3 +9,4 @@ pub mod template;
 pub mod time;
 pub mod types;
 pub mod values;
+pub mod workflow;
