@@ -17,7 +17,7 @@ const QUEUE_MAX: usize = 256;
 /// The hash of no password: its last part is no output of Argon2 for any text that anyone knows, and a match would not
 /// count. Verifying against it costs what a real one costs, so that unknown names can't be told by the time.
 const NOBODYS_HASH: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm9ib2Q$bm9ib2R5IGhhcyB0aGlzIHBhc3N3b3JkLCBub2JvZHkhISE";
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm9ib2Q$bm9ib2R5IGhhcyB0aGlzIHBhc3N3b3JkLCBub2JvZHk";
 
 /// Makes and checks hashes.
 pub(crate) struct Passwords {
@@ -100,7 +100,7 @@ mod tests {
         assert!(!passwords.verify("anything".to_owned(), None).await.unwrap());
         let made = passwords.hash("anything".to_owned()).await.unwrap();
         let (made, nobodys) = (PasswordHash::new(&made).unwrap(), PasswordHash::new(NOBODYS_HASH).unwrap());
-        assert_eq!((made.algorithm, made.version, made.params), (nobodys.algorithm, nobodys.version, nobodys.params));
+        assert_eq!((made.algorithm, made.version, &made.params), (nobodys.algorithm, nobodys.version, &nobodys.params));
         let length = |hash: &PasswordHash<'_>| hash.hash.map(|output| output.len());
         assert_eq!(length(&made), length(&nobodys));
     }

@@ -9,6 +9,9 @@ use crate::domain::ids::{NodeId, UserId};
 use crate::domain::time::Timestamp;
 use crate::wire;
 
+/// Keys with the newest time of each.
+pub(crate) type Times<K> = Vec<(K, Timestamp)>;
+
 /// The newest times that this process knows of.
 #[derive(Debug, Default)]
 pub(crate) struct SoftState {
@@ -39,7 +42,7 @@ impl<K: Copy + Eq + Hash> Newest<K> {
         }
     }
 
-    fn take_dirty(&mut self) -> Vec<(K, Timestamp)> {
+    fn take_dirty(&mut self) -> Times<K> {
         let times = &self.times;
         self.dirty.drain().filter_map(|key| Some((key, *times.get(&key)?))).collect()
     }
@@ -69,12 +72,12 @@ impl SoftState {
     }
 
     /// Gives what is to be written down, and takes it for written; [`SoftState::put_back`] is for when it was not.
-    pub(crate) fn take_dirty(&self) -> (Vec<(NodeId, Timestamp)>, Vec<(UserId, Timestamp)>) {
+    pub(crate) fn take_dirty(&self) -> (Times<NodeId>, Times<UserId>) {
         (lock(&self.nodes).take_dirty(), lock(&self.users).take_dirty())
     }
 
     /// Takes back what could not be written down, to be tried again.
-    pub(crate) fn put_back(&self, nodes: Vec<(NodeId, Timestamp)>, users: Vec<(UserId, Timestamp)>) {
+    pub(crate) fn put_back(&self, nodes: Times<NodeId>, users: Times<UserId>) {
         lock(&self.nodes).dirty.extend(nodes.into_iter().map(|(node, _)| node));
         lock(&self.users).dirty.extend(users.into_iter().map(|(user, _)| user));
     }

@@ -87,8 +87,9 @@ impl Buckets {
         let Limit { burst, token_us } = limit;
         // When a bucket that is empty now will be full.
         let when_empty = now.saturating_add(burst * token_us);
-        // Clamped at both ends: a clock that was set back must not lock anyone out for longer than an empty bucket.
-        let full_at = self.0.get(&key).copied().unwrap_or(now).clamp(now, when_empty);
+        // A bucket can't be emptier than empty: then the clock was set back, and the time in it means nothing any more.
+        let known = self.0.get(&key).copied().filter(|full_at| *full_at <= when_empty);
+        let full_at = known.map_or(now, |full_at| full_at.max(now));
         let next = full_at.saturating_add(token_us);
         if next > when_empty {
             return Err(Duration::from_micros(u64::try_from(next - when_empty).unwrap_or(0)));
@@ -188,6 +189,7 @@ mod tests {
     fn a_clock_that_is_set_back_locks_nobody_out() {
         let throttle = Throttle::default();
         fail(&throttle, "ada", HERE, START.plus_seconds(86_400), 10);
+        fail(&throttle, "ada", HERE, START, 10);
         assert_eq!(throttle.reserve("ada", HERE, START).unwrap_err(), Duration::from_secs(6));
     }
 

@@ -243,3 +243,90 @@ fn taken(error: rusqlite::Error) -> Error {
     }
     error.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::time::SystemClock;
+
+    const ADMIN: UserId = UserId(1);
+
+    async fn store_with_admin(dir: &tempfile::TempDir) -> Store {
+        let store = Store::open(&dir.path().join("labrun.db"), Arc::new(SystemClock)).unwrap();
+        assert!(!store.has_users().unwrap());
+        store.create_first_user("hash".to_owned()).await.unwrap();
+        assert!(store.has_users().unwrap());
+        store
+    }
+
+    fn staff(username: &str) -> NewUser {
+        NewUser {
+            username: username.to_owned(),
+            password_hash: "hash".to_owned(),
+            first_name: String::new(),
+            last_name: String::new(),
+            email: String::new(),
+            is_active: true,
+            is_staff: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_active_staff_user_stays_whatever_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with_admin(&dir).await;
+        let deactivated = || UserChanges { is_active: Some(false), ..UserChanges::default() };
+        let demoted = || UserChanges { is_staff: Some(false), ..UserChanges::default() };
+        for changes in [deactivated(), demoted()] {
+            let refused = store.update_user(ADMIN, changes).await;
+            assert!(matches!(refused, Err(Error::NotNow { code: "last_staff_user", .. })), "{refused:?}");
+        }
+        let admin = store.user(ADMIN).unwrap().unwrap();
+        assert!(admin.is_active && admin.is_staff);
+
+        // Inactive staff is nobody to rely on; active staff is.
+        let other = store.create_user(NewUser { is_active: false, ..staff("grace") }).await.unwrap().pk;
+        store.update_user(ADMIN, demoted()).await.unwrap_err();
+        store.update_user(other, UserChanges { is_active: Some(true), ..UserChanges::default() }).await.unwrap();
+        store.update_user(ADMIN, demoted()).await.unwrap();
+        store.update_user(other, deactivated()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn new_passwords_and_deactivations_void_tokens_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with_admin(&dir).await;
+        let ada = store.create_user(staff("ada")).await.unwrap().pk;
+        let count = || store.login("ada").unwrap().unwrap().credentials;
+        let change = |changes| store.update_user(ada, changes);
+        let first = count();
+        change(UserChanges { email: Some("a@b".to_owned()), ..UserChanges::default() }).await.unwrap();
+        change(UserChanges { is_active: Some(true), ..UserChanges::default() }).await.unwrap();
+        assert_eq!(count(), first);
+        change(UserChanges { password_hash: Some("other".to_owned()), ..UserChanges::default() }).await.unwrap();
+        assert_eq!(count(), first + 1);
+        change(UserChanges { is_active: Some(false), ..UserChanges::default() }).await.unwrap();
+        assert_eq!(count(), first + 2);
+        change(UserChanges { is_active: Some(true), ..UserChanges::default() }).await.unwrap();
+        assert_eq!(count(), first + 2);
+    }
+
+    #[tokio::test]
+    async fn a_taken_name_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with_admin(&dir).await;
+        let Err(Error::Invalid(problems)) = store.create_user(staff("admin")).await else { panic!("it was taken") };
+        assert!(problems.names().eq(["username"]));
+    }
+
+    #[tokio::test]
+    async fn last_logins_never_go_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with_admin(&dir).await;
+        store.set_last_logins(vec![(ADMIN, Timestamp(20))]).await.unwrap();
+        store.set_last_logins(vec![(ADMIN, Timestamp(10)), (UserId(99), Timestamp(10))]).await.unwrap();
+        assert_eq!(store.user(ADMIN).unwrap().unwrap().last_login, Some(Timestamp(20)));
+    }
+}

@@ -3,9 +3,9 @@
 //! They differ in their tables only, so that one piece of code, driven by [`CATALOGUES`], reads and writes them all.
 
 mod tables;
+#[cfg(test)]
+mod tests;
 mod write;
-
-use std::fmt::Write;
 
 use rusqlite::{Connection, Row};
 use serde_json::{Map, Value};
@@ -78,37 +78,16 @@ impl Catalogue {
 
     /// Gives the columns over the alias `t`, the key first, then one a field; read by [`Catalogue::read`].
     fn columns(&self) -> String {
-        let mut sql = "t.pk".to_owned();
-        for field in self.fields {
-            let name = field.name;
-            // Writing into a text does not fail.
-            drop(match &field.kind {
-                Kind::Text { .. } | Kind::Secret { .. } | Kind::Number | Kind::Flag => write!(sql, ", t.{name}"),
-                Kind::Reference { to, shown } => {
-                    let value = match shown {
-                        Shown::Text { column, .. } => format!("r.{column}"),
-                        Shown::Whole => to.json_object("r"),
-                    };
-                    write!(sql, ", (SELECT {value} FROM {} AS r WHERE r.pk = t.{name})", to.table())
-                }
-                Kind::Tasks => write!(
-                    sql,
-                    ", (SELECT json_group_array(c.name ORDER BY c.pk) FROM docker_tasks AS d \
-                     JOIN job_contracts AS c ON c.pk = d.contract WHERE d.docker_image = t.pk)"
-                ),
-            });
-        }
-        sql
+        let mut columns = vec!["t.pk".to_owned()];
+        columns.extend(self.fields.iter().map(Field::column));
+        columns.join(", ")
     }
 
     /// Gives SQL for a whole row of plain columns as JSON text; only catalogues of such are referred to in whole.
     fn json_object(&self, alias: &str) -> String {
-        let mut sql = format!("json_object('pk', {alias}.pk");
-        for Field { name, .. } in self.fields {
-            drop(write!(sql, ", '{name}', {alias}.{name}"));
-        }
-        sql.push(')');
-        sql
+        let pairs: Vec<String> =
+            self.fields.iter().map(|Field { name, .. }| format!("'{name}', {alias}.{name}")).collect();
+        format!("json_object('pk', {alias}.pk, {})", pairs.join(", "))
     }
 
     /// Reads a row of [`Catalogue::columns`].
@@ -136,6 +115,26 @@ impl Catalogue {
             object.insert(field.name.to_owned(), value);
         }
         Ok(object)
+    }
+}
+
+impl Field {
+    /// Gives the column over the alias `t`, as it is shown.
+    fn column(&self) -> String {
+        let name = self.name;
+        match &self.kind {
+            Kind::Text { .. } | Kind::Secret { .. } | Kind::Number | Kind::Flag => format!("t.{name}"),
+            Kind::Reference { to, shown } => {
+                let value = match shown {
+                    Shown::Text { column, .. } => format!("r.{column}"),
+                    Shown::Whole => to.json_object("r"),
+                };
+                format!("(SELECT {value} FROM {} AS r WHERE r.pk = t.{name})", to.table())
+            }
+            Kind::Tasks => "(SELECT json_group_array(c.name ORDER BY c.pk) FROM docker_tasks AS d \
+                 JOIN job_contracts AS c ON c.pk = d.contract WHERE d.docker_image = t.pk)"
+                .to_owned(),
+        }
     }
 }
 

@@ -1,0 +1,3 @@
+//! `/v1/jobs`: one file for each action.
+
+mod acquire;

@@ -1,0 +1,5 @@
+//! The integration tests: every one talks to a real server, the binary itself, in a directory of its own.
+
+mod api;
+mod harness;
+mod scenarios;
