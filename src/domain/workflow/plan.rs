@@ -1,10 +1,11 @@
 //! Of what children a meta-job will be, worked out once, when it is made: after that no template is looked at, so that
 //! templates which are imported again or deleted change nothing under a running workflow.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::fields::Problems;
-use crate::domain::template::{FromOutput, Lookup, Meta, find, interface};
+use crate::domain::template::{FromOutput, Lookup, Meta, Template, find, interface};
 use crate::domain::types::Type;
 use crate::domain::values::for_child;
 
@@ -33,7 +34,7 @@ pub struct Planned {
 }
 
 /// An output of one child that is an input of another.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Edge {
     /// The child whose output it is.
     pub from_node: String,
@@ -54,7 +55,7 @@ pub struct Edge {
 /// # Errors
 /// By node, when the template of a child is missing, or the children nest too deeply or are too many.
 pub fn plan(
-    template: &crate::domain::template::Template,
+    template: &Template,
     inputs: &Map<String, Value>,
     parameters: &Map<String, Value>,
     lookup: &mut Lookup<'_>,
