@@ -17,6 +17,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::workflow::{MetaState, may_cancel};
 use crate::wire;
 
+pub use super::create::NewJob;
+
 /// The columns of a job's JSON, over `jobs AS t`; read by [`from_row`].
 pub(super) const COLUMNS: &str = "t.pk, t.template, (SELECT name FROM job_templates WHERE pk = t.template), \
      (SELECT version FROM job_templates WHERE pk = t.template), t.parent, t.start_time, \
@@ -289,6 +291,17 @@ impl Verb {
     }
 }
 
+/// A job that was removed for good.
+#[derive(Debug)]
+pub struct PurgedJob {
+    /// The job as it was.
+    pub was: wire::Job,
+    /// The job and all its descendants, which went with it.
+    pub jobs: Vec<JobId>,
+    /// SHA-256 (hex) of the bytes that they named; the caller reclaims those that nothing names any more.
+    pub digests: Vec<String>,
+}
+
 /// Says how jobs are listed.
 pub fn listing() -> Listing<wire::Job> {
     Listing::new(&JOBS, COLUMNS, from_row)
@@ -344,16 +357,23 @@ impl Store {
         .await
     }
 
-    /// Removes a job for good, with its outputs, events and children. Gives the job as it was, and the digests (hex)
-    /// of the outputs that went, so that the caller can reclaim bytes that nothing names any more.
+    /// Removes a job for good, with its outputs, events and children.
     ///
     /// # Errors
     /// `NotNow` when the job is a child of a meta-job that has not ended.
-    pub async fn purge_job(&self, job: JobId) -> Result<(wire::Job, Vec<String>), Error> {
+    pub async fn purge_job(&self, job: JobId) -> Result<PurgedJob, Error> {
         self.write(move |tx| {
             let connection = tx.connection();
             let was = read(connection, job)?.ok_or(Error::NotFound)?;
             workflow::may_purge(connection, was.parent)?;
+            let jobs = connection
+                .prepare_cached(
+                    "WITH RECURSIVE tree (pk) AS (
+                         VALUES (?1) UNION SELECT jobs.pk FROM jobs JOIN tree ON jobs.parent = tree.pk)
+                     SELECT pk FROM tree",
+                )?
+                .query_map([job], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
             let digests = connection
                 .prepare_cached(
                     "WITH RECURSIVE tree (pk) AS (
@@ -364,7 +384,7 @@ impl Store {
                 .query_map([job], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             connection.prepare_cached("DELETE FROM jobs WHERE pk = ?1")?.execute([job])?;
-            Ok((was, digests))
+            Ok(PurgedJob { was, jobs, digests })
         })
         .await
     }
