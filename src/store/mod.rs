@@ -8,6 +8,7 @@ pub mod attempts;
 pub mod catalogue;
 pub mod claims;
 mod columns;
+pub mod create;
 pub mod due;
 pub mod error;
 pub mod events;
@@ -25,6 +26,7 @@ mod seed;
 pub mod templates;
 pub mod users;
 pub mod values;
+mod workflow;
 mod writer;
 
 use std::path::Path;
