@@ -111,7 +111,7 @@ impl Standing {
     pub(super) fn phase(&self) -> Phase {
         match &self.body {
             Body::Workable(state) => state.phase(),
-            Body::Meta(phase) => *phase,
+            Body::Meta(phase) => phase.phase(),
         }
     }
 }
