@@ -15,6 +15,7 @@ pub mod filter;
 pub mod idempotency;
 pub mod jobs;
 pub mod list;
+pub mod logs;
 mod migrate;
 pub mod nodes;
 pub mod outputs;
