@@ -4,6 +4,7 @@
 //! connections (`readers.rs`). Then one file per table.
 
 pub mod access;
+pub mod blobs;
 pub mod catalogue;
 mod columns;
 pub mod error;
