@@ -50,6 +50,11 @@ impl Problems {
         self.0.keys().map(String::as_str)
     }
 
+    /// Takes them apart: each field with its sentences.
+    pub fn into_fields(self) -> impl Iterator<Item = (String, Vec<String>)> {
+        self.0.into_iter()
+    }
+
     /// Puts them into one sentence for people.
     pub fn sentence(&self) -> String {
         let parts: Vec<String> =

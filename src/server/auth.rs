@@ -11,7 +11,7 @@ use warp::http::header::AUTHORIZATION;
 use super::App;
 use super::error::ApiError;
 use super::request::decimal;
-use super::routes::{Route, Target, Who};
+use super::routes::{Route, Target, Token, Who};
 use crate::domain::ids::{JobId, NodeId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::access::{Table, UserAccess};
@@ -64,7 +64,9 @@ impl Tokens {
     pub(crate) fn open(file: &Path, access_lifetime_s: u32, refresh_lifetime_s: u32) -> std::io::Result<Self> {
         let key = match std::fs::read(file) {
             Ok(key) if key.len() >= 32 => key,
-            Ok(_) => return Err(std::io::Error::other("the token key is damaged: move it away to have a new one made")),
+            Ok(_) => {
+                return Err(std::io::Error::other("the token key is damaged: move it away to have a new one made"));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(file)?,
             Err(error) => return Err(error),
         };
@@ -125,16 +127,12 @@ fn make_key(file: &Path) -> std::io::Result<Vec<u8>> {
 
 /// Gives `N` random bytes in hex.
 pub(crate) fn random_hex<const N: usize>() -> String {
-    use std::fmt::Write;
     let mut bytes = [0_u8; N];
     // Without randomness from the system there is no safe way on; it fails on no system that this runs on.
     if let Err(error) = getrandom::fill(&mut bytes) {
         tracing::error!(%error, "the system gives no random numbers");
     }
-    bytes.iter().fold(String::with_capacity(2 * N), |mut text, byte| {
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks a token of a kind (either, when `None`) against its user as that is now.
@@ -159,14 +157,20 @@ pub(crate) fn admit(
     route: &Route,
     headers: &HeaderMap,
     params: &[String],
+    query: &str,
 ) -> Result<Option<Caller>, ApiError> {
-    let user = match route.who {
-        Who::Anyone => None,
-        _ => Some(authenticate(app, headers)?),
+    let user = match route.token {
+        _ if route.who == Who::Anyone => None,
+        Token::Header => Some(authenticate(app, headers)?),
+        Token::HeaderOrQuery => authenticate_watcher(app, headers, query, route)?,
     };
     let node = acting_node(app, headers)?;
     let key = params.first().map_or("", String::as_str);
-    let Some((user, access)) = user else { return Ok(None) };
+    let Some((user, access)) = user else {
+        // A missing object is a 404 to those without a name as well.
+        Standing::of(app, route, key, UserId(0), None)?;
+        return Ok(None);
+    };
     let standing = Standing::of(app, route, key, user, node.map(|(node, _)| node))?;
     let caller = Caller { user, is_staff: access.is_staff, node: node.map(|(node, _)| node) };
     if let Some((_, creator)) = node
@@ -188,14 +192,37 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Result<(UserId, UserAccess), 
     let (Some(value), None) = (given.next(), given.next()) else {
         return Err(ApiError::unauthenticated("This needs one header `Authorization: Bearer TOKEN`."));
     };
-    let token = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, token)| {
-        scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ')
-    });
+    let token =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ')
+        });
     let valid = match token {
         Some((_, token)) => check_token(app, token, Some(TokenKind::Access))?,
         None => None,
     };
     valid.ok_or_else(|| ApiError::unauthenticated("The token is not valid, or has run out."))
+}
+
+/// Reads a watcher's token: browsers can send no header with a WebSocket or an EventSource, but a query. `None` is a
+/// watcher without a name, where those are let in.
+fn authenticate_watcher(
+    app: &App,
+    headers: &HeaderMap,
+    query: &str,
+    route: &Route,
+) -> Result<Option<(UserId, UserAccess)>, ApiError> {
+    if headers.contains_key(AUTHORIZATION) {
+        return authenticate(app, headers).map(Some);
+    }
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    match pairs.find(|(name, _)| name == "access_token") {
+        None if app.anonymous_watchers && route.upgrades => Ok(None),
+        None => authenticate(app, headers).map(Some),
+        Some((_, token)) => {
+            let valid = check_token(app, &token, Some(TokenKind::Access))?;
+            valid.map(Some).ok_or_else(|| ApiError::unauthenticated("The token is not valid, or has run out."))
+        }
+    }
 }
 
 /// Reads the `Node-Id` header; with the node, who made it.
@@ -217,6 +244,7 @@ struct Standing {
     is_oneself: bool,
     is_holder: bool,
     is_worker: bool,
+    is_creator: bool,
     is_meta: bool,
 }
 
@@ -255,6 +283,7 @@ impl Standing {
                 standing.is_holder = node.is_some() && access.holder == node;
                 standing.is_worker = access.is_callers_work;
                 standing.is_meta = access.is_meta;
+                standing.is_creator = access.creator == user;
             }
         }
         Ok(standing)
@@ -274,7 +303,12 @@ fn permit(who: Who, caller: &Caller, standing: &Standing) -> Result<(), ApiError
             (caller.node.is_some(), "Jobs are acquired for a node: send its key in the header Node-Id.")
         }
         Who::Holder => (standing.is_holder, "Only the node that holds the job may do this."),
-        Who::HolderOrWorker => (standing.is_holder || standing.is_worker, "Only the node that holds the job may do this."),
+        Who::HolderOrWorker => {
+            (standing.is_holder || standing.is_worker, "Only the node that holds the job may do this.")
+        }
+        Who::StaffOrCreator => {
+            (caller.is_staff || standing.is_creator, "Only staff and the job's creator may do this.")
+        }
         Who::StaffOrHolder => {
             (caller.is_staff || standing.is_holder, "Only staff and the node that holds the job may do this.")
         }

@@ -13,7 +13,7 @@ use crate::wire::ErrorBody;
 
 /// An answer that says no. Made of what the caller may know; the rest goes to the log.
 #[derive(Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -139,7 +139,9 @@ impl From<Refusal> for ApiError {
             Refusal::NodeBusy => {
                 Self::not_now("node_busy", "The node works on a job already; it must finish that one first.")
             }
-            Refusal::Phase(phase) => Self::not_now("wrong_phase", format!("A job that is {phase} does not allow this.")),
+            Refusal::Phase(phase) => {
+                Self::not_now("wrong_phase", format!("A job that is {phase} does not allow this."))
+            }
         }
     }
 }
@@ -156,6 +158,14 @@ impl From<store::Error> for ApiError {
                 "duplicate_output",
                 "The job has an output of that name and type with other bytes; delete that one first.",
             ),
+            E::StaleAttempt { current } => {
+                let detail = format!("The job is at attempt {current} by now; this call is for another one.");
+                Self::new(StatusCode::CONFLICT, "stale_attempt", detail)
+            }
+            E::KeyReused => {
+                let detail = "This Idempotency-Key was used with another request; take a new one.";
+                Self::new(StatusCode::CONFLICT, "idempotency_key_reused", detail)
+            }
             E::Busy => Self::unavailable("The server is overloaded; try again."),
             E::Closing => Self::unavailable("The server is stopping; try again."),
             E::DiskFull => Self::no_space(),

@@ -55,6 +55,11 @@ pub struct Selection<T> {
 }
 
 impl<T> Selection<T> {
+    /// Builds the question whether one row, by its key, passes.
+    pub(super) fn only(&self, pk: i64) -> Statement {
+        self.query.only(pk)
+    }
+
     /// Gives the spec.
     pub fn spec(&self) -> &Spec {
         &self.spec
@@ -116,7 +121,8 @@ impl Store {
         self.read_long(move |connection| {
             let Statement { sql, params } = query.page("t.pk", query.start(), None);
             let mut prepared = connection.prepare_cached(&sql)?;
-            let keys = prepared.query_map(params_from_iter(params), |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+            let keys =
+                prepared.query_map(params_from_iter(params), |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
             Ok(Rest::Keys(keys.into_iter()))
         })
         .await

@@ -4,16 +4,15 @@ use rusqlite::Connection;
 
 use super::error::OpenError;
 use super::seed;
-use crate::domain::time::Timestamp;
 
 /// The whole schema, in numbered steps.
-pub const SCHEMA: &str = include_str!("../../schema.sql");
+pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// Marks a SQLite file as labrun's ("labr"), so that a foreign one is not taken over by mistake.
 const APPLICATION_ID: i32 = 0x6c61_6272;
 
 /// Applies the steps that the database has not seen yet, each in its own transaction.
-pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(), OpenError> {
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let steps = steps(SCHEMA);
     let known = steps.last().map_or(0, |(version, _)| *version);
@@ -30,7 +29,7 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(),
         tx.execute_batch(sql)?;
         if version == 1 {
             tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-            seed::fill(&tx, now)?;
+            seed::fill(&tx)?;
         }
         tx.pragma_update(None, "user_version", version)?;
         tx.commit()?;
@@ -56,8 +55,6 @@ fn steps(schema: &str) -> Vec<(i64, &str)> {
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp(0);
-
     #[test]
     fn steps_are_numbered_from_one_without_gaps() {
         let versions: Vec<i64> = steps(SCHEMA).into_iter().map(|(version, _)| version).collect();
@@ -67,9 +64,9 @@ mod tests {
     #[test]
     fn a_second_run_changes_nothing() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, NOW).unwrap();
+        migrate(&mut connection).unwrap();
         let before: i64 = connection.query_row("SELECT count(*) FROM job_types", [], |row| row.get(0)).unwrap();
-        migrate(&mut connection, NOW).unwrap();
+        migrate(&mut connection).unwrap();
         let after: i64 = connection.query_row("SELECT count(*) FROM job_types", [], |row| row.get(0)).unwrap();
         assert_eq!((before, after), (27, 27));
     }
@@ -77,12 +74,12 @@ mod tests {
     #[test]
     fn a_newer_schema_and_a_foreign_database_are_refused() {
         let mut newer = Connection::open_in_memory().unwrap();
-        migrate(&mut newer, NOW).unwrap();
+        migrate(&mut newer).unwrap();
         newer.pragma_update(None, "user_version", 999).unwrap();
-        assert!(matches!(migrate(&mut newer, NOW), Err(OpenError::NewerSchema { found: 999, .. })));
+        assert!(matches!(migrate(&mut newer), Err(OpenError::NewerSchema { found: 999, .. })));
 
         let mut foreign = Connection::open_in_memory().unwrap();
         foreign.execute_batch("CREATE TABLE theirs (x)").unwrap();
-        assert!(matches!(migrate(&mut foreign, NOW), Err(OpenError::Foreign)));
+        assert!(matches!(migrate(&mut foreign), Err(OpenError::Foreign)));
     }
 }

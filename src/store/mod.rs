@@ -4,19 +4,23 @@
 //! connections (`readers.rs`). Then one file per table.
 
 pub mod access;
+pub mod attempts;
 pub mod blobs;
 pub mod catalogue;
+pub mod claims;
 mod columns;
+pub mod due;
 pub mod error;
 pub mod events;
 pub mod filter;
+pub mod idempotency;
 pub mod jobs;
 pub mod list;
 mod migrate;
 pub mod nodes;
 pub mod outputs;
-mod references;
 mod readers;
+mod references;
 mod seed;
 pub mod templates;
 pub mod users;
@@ -53,7 +57,7 @@ impl Store {
     /// When the file is of a newer labrun, of another program, or no database at all. Nothing is changed then.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let mut connection = readers::open_writer(path)?;
-        migrate::migrate(&mut connection, clock.now())?;
+        migrate::migrate(&mut connection)?;
         let readers = Readers::open(path, READERS)?;
         let writer = Writer::start(connection, clock).map_err(|error| match error {
             Error::Sqlite(error) => OpenError::Sqlite(error),
@@ -70,6 +74,11 @@ impl Store {
     /// Gives the sequence number of the newest committed event, and a way to wait for a newer one.
     pub fn newest_event(&self) -> watch::Receiver<i64> {
         self.writer.events()
+    }
+
+    /// Gives a way to wait for a commit after which there may be a job to claim.
+    pub fn free_jobs(&self) -> watch::Receiver<u64> {
+        self.writer.free_jobs()
     }
 
     /// Runs a command in the writer and gives its result once that is on disk.

@@ -124,8 +124,8 @@ impl Store {
                 return Ok(keys);
             }
             let wanted = of.argument(0);
-            let mut statement =
-                connection.prepare_cached("SELECT pk, type FROM job_outputs WHERE deletion_time IS NULL ORDER BY pk")?;
+            let mut statement = connection
+                .prepare_cached("SELECT pk, type FROM job_outputs WHERE deletion_time IS NULL ORDER BY pk")?;
             let mut found = statement.query(params![])?;
             let mut keys = Vec::new();
             while let Some(row) = found.next()? {

@@ -1,7 +1,7 @@
 //! Job templates: rows around the documents of `domain/template`.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::error::is_reference_violation;
 use super::filter::JOB_TEMPLATES;
@@ -314,9 +314,4 @@ fn licence_named(connection: &Connection, name: &str) -> Result<i64, Error> {
     }
     connection.prepare_cached("INSERT INTO licences (name, url) VALUES (?1, '')")?.execute([name])?;
     Ok(connection.last_insert_rowid())
-}
-
-/// An object of JSON as text for a column.
-pub(super) fn text_of(object: Map<String, Value>) -> String {
-    Value::Object(object).to_string()
 }

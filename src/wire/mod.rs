@@ -12,7 +12,7 @@ pub mod user;
 
 pub use blob::Blob;
 pub use error::ErrorBody;
-pub use job::{Job, OutputRef, Phase, TemplateRef};
+pub use job::{Attempt, Job, OutputRef, Phase, TemplateRef};
 pub use node::Node;
 pub use output::Output;
 pub use template::Template;

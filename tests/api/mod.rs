@@ -1,3 +1,4 @@
 //! The routes, one by one; the folders mirror the URLs.
 
+mod access;
 mod jobs;

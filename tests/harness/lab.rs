@@ -37,6 +37,7 @@ struct Shared {
     people: Mutex<HashMap<&'static str, Person>>,
     template: OnceCell<i64>,
     number: AtomicU64,
+    pair: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -73,6 +74,7 @@ impl Lab {
             people: Mutex::default(),
             template: OnceCell::new(),
             number: AtomicU64::new(1),
+            pair: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), http: connections() }
     }
@@ -116,6 +118,14 @@ impl Lab {
     /// A name that no other test has.
     pub fn unique(&self, prefix: &str) -> String {
         format!("{prefix}-{}", self.shared.number.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Two letters that no other test has, for domains; documents of templates use lower case.
+    pub fn two_letters(&self) -> String {
+        let number = self.shared.pair.fetch_add(1, Ordering::Relaxed);
+        let letter = |number: u64| char::from_u32(u32::from(b'A') + (number % 26) as u32).expect("a letter");
+        assert!(number < 26 * 26, "no more pairs of letters");
+        format!("{}{}", letter(number / 26), letter(number))
     }
 
     /// Makes a request.

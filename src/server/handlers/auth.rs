@@ -1,0 +1,73 @@
+//! Logging in, and tokens for tokens (contract §2).
+
+use serde_json::json;
+use warp::reply::Response;
+
+use crate::domain::fields::{Fields, Problems, text};
+use crate::server::auth::{TokenKind, check_token};
+use crate::server::error::ApiError;
+use crate::server::request::{Call, ok};
+use crate::wire::auth::{Access, Tokens};
+
+/// Characters of names, passwords and tokens; the body's limit is met first.
+const CHARS_MAX: usize = 1 << 20;
+
+/// `POST /v1/auth/obtain`: a name and a password for a pair of tokens.
+pub(crate) async fn obtain(call: &mut Call) -> Result<Response, ApiError> {
+    let body = call.json_or_form().await?;
+    let mut fields = Fields::new(&body);
+    let username = fields.required("username", text(1..=CHARS_MAX));
+    let password = fields.required("password", text(1..=CHARS_MAX));
+    fields.finish()?;
+    let (Some(username), Some(password)) = (username, password) else { return Err(Problems::default().into()) };
+
+    let app = &call.app;
+    let now = app.clock.now();
+    let address = call.peer.map(|peer| peer.ip());
+    let reservation = app.throttle.reserve(&username, address, now).map_err(ApiError::throttled)?;
+    // The same work whether there is such a user or not, active or not: the time must not tell.
+    let login = app.store.login(&username)?.filter(|login| login.is_active);
+    let hash = login.as_ref().map(|login| login.password_hash.clone());
+    let matches = match app.passwords.verify(password, hash).await {
+        Ok(matches) => matches,
+        Err(error) => {
+            // The password was not looked at, so that it was no guess.
+            app.throttle.give_back(reservation);
+            return Err(error);
+        }
+    };
+    let Some(login) = login.filter(|_| matches) else {
+        return Err(ApiError::unauthenticated("There is no active user of this name and password."));
+    };
+    app.throttle.give_back(reservation);
+    app.soft.user_logged_in(login.pk, now);
+    let issue = |kind| app.tokens.issue(kind, login.pk, login.credentials, now);
+    ok(&Tokens { access: issue(TokenKind::Access)?, refresh: issue(TokenKind::Refresh)? })
+}
+
+/// `POST /v1/auth/refresh`: a refresh token for a new access token.
+pub(crate) async fn refresh(call: &mut Call) -> Result<Response, ApiError> {
+    let token = token(call, "refresh").await?;
+    let valid = check_token(&call.app, &token, Some(TokenKind::Refresh))?;
+    let (user, access) = valid.ok_or_else(|| ApiError::unauthenticated("The refresh token is not valid."))?;
+    let now = call.app.clock.now();
+    ok(&Access { access: call.app.tokens.issue(TokenKind::Access, user, access.credentials, now)? })
+}
+
+/// `POST /v1/auth/verify`: whether a token of either kind is valid.
+pub(crate) async fn verify(call: &mut Call) -> Result<Response, ApiError> {
+    let token = token(call, "token").await?;
+    match check_token(&call.app, &token, None)? {
+        Some(_) => ok(&json!({})),
+        None => Err(ApiError::unauthenticated("The token is not valid.")),
+    }
+}
+
+/// Reads the one field of a body.
+async fn token(call: &mut Call, name: &'static str) -> Result<String, ApiError> {
+    let body = call.json().await?;
+    let mut fields = Fields::new(&body);
+    let token = fields.required(name, text(1..=CHARS_MAX));
+    fields.finish()?;
+    token.ok_or_else(|| Problems::default().into())
+}

@@ -1,0 +1,339 @@
+//! Contract §5 once more, as plainly as it can be told: what a job and its nodes are, and what each call makes of them.
+
+use serde_json::{Value, json};
+
+/// Nodes of a history; the last belongs to another user.
+pub const NODES: usize = 3;
+
+/// The keys on the server of what a history plays with.
+#[derive(Debug)]
+pub struct World {
+    pub nodes: Vec<i64>,
+    pub jobs: Vec<i64>,
+}
+
+/// One call.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub verb: Verb,
+    pub caller: Caller,
+    /// The job, in order of creation.
+    pub job: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verb {
+    Create,
+    Acquire,
+    Release,
+    Start,
+    Progress { quarters: u8 },
+    Finish { fails: bool },
+    Reset,
+    Abort,
+    Cancel,
+    SoftDelete,
+    Reinstate,
+    HardDelete,
+    AddOutput { name: usize, content: usize },
+    DeleteOutput { name: usize },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Caller {
+    /// Staff for staff's verbs, the job's holder for a node's, else the first node.
+    Fitting,
+    /// An ordinary user for no node.
+    User,
+    /// The owner of a node, for it.
+    Node(usize),
+    Staff,
+    StaffFor(usize),
+    /// A user for somebody else's node.
+    Thief,
+}
+
+impl Caller {
+    fn node(self) -> Option<usize> {
+        match self {
+            Self::Node(node) | Self::StaffFor(node) => Some(node),
+            Self::Fitting | Self::User | Self::Staff | Self::Thief => None,
+        }
+    }
+
+    fn is_staff(self) -> bool {
+        matches!(self, Self::Staff | Self::StaffFor(_))
+    }
+}
+
+impl Verb {
+    /// A short name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Acquire => "acquire",
+            Self::Release => "release",
+            Self::Start => "start",
+            Self::Progress { .. } => "progress",
+            Self::Finish { .. } => "finish",
+            Self::Reset => "reset",
+            Self::Abort => "abort",
+            Self::Cancel => "cancel",
+            Self::SoftDelete => "delete",
+            Self::Reinstate => "reinstate",
+            Self::HardDelete => "hard",
+            Self::AddOutput { .. } => "output",
+            Self::DeleteOutput { .. } => "no output",
+        }
+    }
+
+    /// The method, the path behind the job's, and a JSON body.
+    pub fn request(&self, names: &[&str]) -> (&'static str, String, Option<Value>) {
+        let tail = |text: &str| text.to_owned();
+        match self {
+            Self::Create => ("POST", tail(""), None),
+            Self::Acquire => ("GET", tail("/acquire"), None),
+            Self::Release => ("DELETE", tail("/release"), None),
+            Self::Start => ("POST", tail("/start"), None),
+            Self::Progress { quarters } => ("POST", format!("/progress/{}", f64::from(*quarters) / 4.0), None),
+            Self::Finish { fails: false } => ("POST", tail("/finish"), Some(json!({"success": true}))),
+            Self::Finish { fails: true } => ("POST", tail("/finish"), Some(json!({"error": "it broke"}))),
+            Self::Reset => ("DELETE", tail("/reset"), None),
+            Self::Abort => ("DELETE", tail("/abort"), None),
+            Self::Cancel => ("DELETE", tail("/cancel"), None),
+            Self::SoftDelete => ("DELETE", tail(""), None),
+            Self::Reinstate => ("DELETE", tail("/reinstate"), None),
+            Self::HardDelete => ("DELETE", tail("/hard"), None),
+            Self::AddOutput { name, .. } => ("POST", format!("/outputs/{}/t", names[*name]), None),
+            Self::DeleteOutput { name } => ("DELETE", format!("/outputs/{}/t", names[*name]), None),
+        }
+    }
+
+    fn is_staffs(&self) -> bool {
+        match self {
+            Self::Abort | Self::Cancel | Self::SoftDelete | Self::Reinstate | Self::HardDelete => true,
+            Self::DeleteOutput { .. } => true,
+            Self::Create | Self::Acquire | Self::Release | Self::Start | Self::Progress { .. } => false,
+            Self::Finish { .. } | Self::Reset | Self::AddOutput { .. } => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Phase {
+    Created,
+    Started,
+    Errored,
+    Finished,
+    Cancelled,
+}
+
+impl Phase {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Started => "started",
+            Self::Errored => "errored",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub phase: Phase,
+    pub holder: Option<usize>,
+    pub progress: f64,
+    pub deleted: bool,
+    /// Live outputs in order: name and content.
+    pub outputs: Vec<(usize, usize)>,
+}
+
+/// All that the contract knows of these jobs and nodes.
+#[derive(Debug)]
+pub struct Model {
+    /// `None` once it is hard-deleted.
+    pub jobs: Vec<Option<Job>>,
+    /// What each node works on.
+    pub current: [Option<usize>; NODES],
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { jobs: Vec::new(), current: [None; NODES] }
+    }
+}
+
+impl Model {
+    /// Says who makes the call.
+    pub fn resolve(&self, step: &Step) -> Caller {
+        if step.caller != Caller::Fitting {
+            return step.caller;
+        }
+        if step.verb.is_staffs() {
+            return Caller::Staff;
+        }
+        let holder = self.jobs.get(step.job).and_then(Option::as_ref).and_then(|job| job.holder);
+        Caller::Node(holder.unwrap_or(0))
+    }
+
+    /// Does a step and gives the status that it is answered with.
+    pub fn take(&mut self, step: &Step, caller: Caller) -> u16 {
+        if step.verb == Verb::Create {
+            let fresh = Job { phase: Phase::Created, holder: None, progress: 0.0, deleted: false, outputs: Vec::new() };
+            self.jobs.push(Some(fresh));
+            return 200;
+        }
+        let Some(job) = self.jobs[step.job].clone() else { return 404 };
+        let mut after = job;
+        match self.judge(step, caller, &mut after) {
+            Ok(status) => {
+                if let Some(slot) = self.jobs[step.job].as_mut() {
+                    *slot = after;
+                }
+                self.check();
+                status
+            }
+            Err(status) => status,
+        }
+    }
+
+    /// The table. `Err` leaves the job as it was.
+    fn judge(&mut self, step: &Step, caller: Caller, job: &mut Job) -> Result<u16, u16> {
+        let node = caller.node();
+        let holds = node.is_some() && job.holder == node;
+        let works = node.is_some_and(|node| self.current[node] == Some(step.job));
+        let permitted = caller != Caller::Thief
+            && match &step.verb {
+                Verb::Create => true,
+                Verb::Acquire => node.is_some(),
+                Verb::Start | Verb::Progress { .. } | Verb::Reset => holds,
+                Verb::Release | Verb::Finish { .. } => holds || works,
+                Verb::AddOutput { .. } => holds || caller.is_staff(),
+                Verb::Abort | Verb::Cancel | Verb::SoftDelete | Verb::Reinstate => caller.is_staff(),
+                Verb::HardDelete | Verb::DeleteOutput { .. } => caller.is_staff(),
+            };
+        if !permitted {
+            return Err(403);
+        }
+        if let Some(status) = self.staffs_rows(step, job)? {
+            return Ok(status);
+        }
+        let is_finish = matches!(step.verb, Verb::Finish { .. });
+        if is_finish && works && (job.deleted || !holds) {
+            self.current[node.ok_or(403_u16)?] = None;
+            return Ok(200);
+        }
+        if job.deleted {
+            return Err(406);
+        }
+        self.lifecycle(step, node, works, holds, job)
+    }
+
+    /// Deleting, in all its forms: `Some` when the verb is one of them.
+    fn staffs_rows(&mut self, step: &Step, job: &mut Job) -> Result<Option<u16>, u16> {
+        match step.verb {
+            Verb::SoftDelete => {
+                job.deleted = true;
+                Ok(Some(204))
+            }
+            Verb::Reinstate => {
+                job.deleted = false;
+                Ok(Some(200))
+            }
+            Verb::HardDelete => {
+                self.jobs[step.job] = None;
+                for current in &mut self.current {
+                    if *current == Some(step.job) {
+                        *current = None;
+                    }
+                }
+                Ok(Some(200))
+            }
+            Verb::DeleteOutput { name } => {
+                let there = job.outputs.iter().position(|(its, _)| *its == name).ok_or(404_u16)?;
+                job.outputs.remove(there);
+                Ok(Some(200))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The table of contract §5, row by row.
+    fn lifecycle(
+        &mut self,
+        step: &Step,
+        node: Option<usize>,
+        works: bool,
+        holds: bool,
+        job: &mut Job,
+    ) -> Result<u16, u16> {
+        use Phase::{Cancelled, Created, Errored, Finished, Started};
+        match (&step.verb, job.phase) {
+            (Verb::Acquire, Created | Started | Errored) if job.holder == node => {}
+            (Verb::Acquire, Created | Errored) if job.holder.is_none() => job.holder = node,
+            (Verb::Release, Created | Errored) if holds => job.holder = None,
+            (Verb::Start, Created) => {
+                let node = node.ok_or(403_u16)?;
+                if self.current[node].is_some() {
+                    return Err(406);
+                }
+                self.current[node] = Some(step.job);
+                (job.phase, job.progress) = (Started, 0.0);
+            }
+            (Verb::Progress { quarters }, Started) => job.progress = f64::from(*quarters) / 4.0,
+            (Verb::Finish { fails }, Started) => {
+                self.current[node.ok_or(403_u16)?] = None;
+                job.phase = if *fails { Errored } else { Finished };
+                if !fails {
+                    job.progress = 1.0;
+                }
+            }
+            (Verb::Finish { .. }, Cancelled) => {
+                if works {
+                    self.current[node.ok_or(403_u16)?] = None;
+                }
+            }
+            (Verb::Reset, Errored) => {
+                (job.phase, job.progress) = (Created, 0.0);
+                job.outputs.clear();
+            }
+            (Verb::Abort, Created | Started | Errored) => {
+                (job.phase, job.progress, job.holder) = (Created, 0.0, None);
+                job.outputs.clear();
+            }
+            (Verb::Cancel, Created | Started | Errored) => job.phase = Cancelled,
+            (Verb::Cancel, Finished | Cancelled) => {}
+            (Verb::AddOutput { name, content }, Started) => return add(job, *name, *content),
+            (Verb::AddOutput { name, content }, Cancelled) if works => return add(job, *name, *content),
+            _ => return Err(406),
+        }
+        Ok(200)
+    }
+
+    /// What must hold whatever happens.
+    fn check(&self) {
+        for (index, job) in self.jobs.iter().enumerate() {
+            let Some(job) = job else { continue };
+            if job.phase == Phase::Started {
+                let workers = self.current.iter().filter(|current| **current == Some(index)).count();
+                assert!(workers >= 1 && job.holder.is_some(), "a job runs and nobody works on it: {self:?}");
+                let holder = job.holder.expect("just seen");
+                assert_eq!(self.current[holder], Some(index), "a job runs and its holder works on another: {self:?}");
+            }
+        }
+    }
+}
+
+/// Adds an output, again, or not.
+fn add(job: &mut Job, name: usize, content: usize) -> Result<u16, u16> {
+    match job.outputs.iter().find(|(its, _)| *its == name) {
+        Some((_, there)) if *there == content => Ok(200),
+        Some(_) => Err(400),
+        None => {
+            job.outputs.push((name, content));
+            Ok(200)
+        }
+    }
+}
