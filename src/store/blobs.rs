@@ -53,10 +53,9 @@ impl Store {
     /// Notes that the sweep met bytes that nothing refers to. Those that were met before keep their time.
     pub async fn note_unreferenced(&self, digests: Vec<String>) -> Result<(), Error> {
         self.write(move |tx| {
-            // A time in the future, from before the clock was set back, would never pass: it is brought to now.
             let mut statement = tx.connection().prepare_cached(&format!(
                 "INSERT INTO unreferenced_blobs (sha256, since) SELECT ?1, ?2 WHERE NOT ({IS_NAMED})
-                 ON CONFLICT (sha256) DO UPDATE SET since = min(since, excluded.since)"
+                 ON CONFLICT (sha256) DO NOTHING"
             ))?;
             for sha256 in digests {
                 statement.execute(params![sha256, tx.now()])?;
@@ -70,6 +69,10 @@ impl Store {
     /// asks removes them, unless they have a name or wait anew.
     pub async fn take_expired(&self, before: Timestamp, limit: u32) -> Result<Vec<String>, Error> {
         self.write(move |tx| {
+            // A time in the future, from before the clock was set back, might never pass: it is brought to now.
+            tx.connection()
+                .prepare_cached("UPDATE unreferenced_blobs SET since = ?1 WHERE since > ?1")?
+                .execute([tx.now()])?;
             let mut statement = tx.connection().prepare_cached(
                 "DELETE FROM unreferenced_blobs WHERE sha256 IN (
                      SELECT sha256 FROM unreferenced_blobs WHERE since <= ?1 ORDER BY since LIMIT ?2)

@@ -94,3 +94,92 @@ fn remove(app: &App, hex: &str) -> bool {
         false
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+    use crate::domain::time::{Clock, Timestamp};
+    use crate::server::{Running, Settings};
+
+    /// A clock that stands until it is set.
+    struct Hand(AtomicI64);
+
+    impl Clock for Hand {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    const START: i64 = 1_700_000_000_000_000;
+    const HOUR: i64 = 3_600_000_000;
+
+    async fn start() -> (tempfile::TempDir, Arc<Hand>, Running) {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Hand(AtomicI64::new(START)));
+        let settings = Settings {
+            admin_password: Some("a password of tests".to_owned()),
+            headroom_bytes: 0,
+            clock: clock.clone(),
+            ..Settings::new(dir.path())
+        };
+        let running = Running::start(settings).await.unwrap();
+        (dir, clock, running)
+    }
+
+    async fn put(app: &App, bytes: &'static [u8]) -> Digest {
+        let mut writer = app.blobs.writer(None);
+        writer.write(bytes::Bytes::from_static(bytes)).await.unwrap();
+        writer.finish().await.unwrap().digest()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bytes_without_a_name_go_after_a_day_and_not_before() {
+        let (_dir, clock, running) = start().await;
+        let app = &running.app;
+        let (stray, asked_for) = (put(app, b"left by a crash").await, put(app, b"sent by PUT").await);
+        app.store.await_name(asked_for.to_string()).await.unwrap();
+        sweep_once(app).await.unwrap();
+        clock.0.store(START + 23 * HOUR, Ordering::SeqCst);
+        assert_eq!(sweep_once(app).await.unwrap(), 0);
+        // Asked for again an hour before the end of the day: another day begins.
+        app.store.await_name(asked_for.to_string()).await.unwrap();
+        clock.0.store(START + 24 * HOUR, Ordering::SeqCst);
+        assert_eq!(sweep_once(app).await.unwrap(), 1);
+        assert!(!app.blobs.contains(stray) && app.blobs.contains(asked_for));
+        clock.0.store(START + 47 * HOUR, Ordering::SeqCst);
+        assert_eq!(sweep_once(app).await.unwrap(), 1);
+        assert!(!app.blobs.contains(asked_for));
+        running.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_clock_that_was_set_back_neither_loses_bytes_nor_keeps_them_for_ever() {
+        let (_dir, clock, running) = start().await;
+        let app = &running.app;
+        clock.0.store(START + 1_000 * HOUR, Ordering::SeqCst);
+        let stray = put(app, b"from the future").await;
+        sweep_once(app).await.unwrap();
+        clock.0.store(START, Ordering::SeqCst);
+        assert_eq!(sweep_once(app).await.unwrap(), 0);
+        assert_eq!(app.store.standing_of_bytes(&stray.to_string()).unwrap(), Standing::Waiting);
+        clock.0.store(START + 25 * HOUR, Ordering::SeqCst);
+        assert_eq!(sweep_once(app).await.unwrap(), 1);
+        running.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bytes_that_an_upload_holds_outlive_the_end_of_their_day() {
+        let (_dir, clock, running) = start().await;
+        let app = &running.app;
+        let digest = put(app, b"taken up at the last moment").await;
+        app.store.await_name(digest.to_string()).await.unwrap();
+        clock.0.store(START + 25 * HOUR, Ordering::SeqCst);
+        let held = app.blobs.hold(digest).await.unwrap().unwrap();
+        assert_eq!(sweep_once(app).await.unwrap(), 0);
+        drop(held);
+        assert!(app.blobs.contains(digest));
+        running.stop().await;
+    }
+}
