@@ -2,6 +2,10 @@
 
 mod bad_input;
 mod claims;
+mod concurrency;
 mod due;
+mod durability;
 mod histories;
 mod layers;
+mod stories;
+mod templates;
