@@ -16,6 +16,8 @@ enum On {
     Nothing,
     /// A free job, a held one, and so on; its node is the path's node, too.
     Created,
+    /// A free job that nobody may take yet.
+    OnHold,
     Held,
     Started,
     Errored,
@@ -23,7 +25,8 @@ enum On {
     WithOutput,
 }
 
-/// The letters of contract §3. `owner` is the user that a path names; `self` its node.
+/// The letters of contract §3. `owner` is the user that a path names; `self` its
+/// node; `creator` the user who made the job.
 const ACTIONS: &[(&str, &str, On)] = &[
     ("healthz", "anyone", On::Nothing),
     ("auth.obtain", "anyone", On::Nothing),
@@ -60,6 +63,9 @@ const ACTIONS: &[(&str, &str, On)] = &[
     ("jobs.list", "A", On::Nothing),
     ("jobs.create", "none", On::Nothing),
     ("jobs.retrieve", "A", On::Created),
+    ("jobs.watch", "A", On::Created),
+    ("jobs.events", "A", On::Created),
+    ("events", "A", On::Nothing),
     ("jobs.update", "S", On::Created),
     ("jobs.partial_update", "S", On::Created),
     ("jobs.destroy", "S", On::Held),
@@ -77,6 +83,13 @@ const ACTIONS: &[(&str, &str, On)] = &[
     ("jobs.get_output", "A", On::WithOutput),
     ("jobs.delete_output", "S", On::WithOutput),
     ("jobs.get_output_info", "A", On::WithOutput),
+    ("jobs.claim", "N", On::Created),
+    ("jobs.unhold", "S creator", On::OnHold),
+    ("jobs.attempts", "A", On::Started),
+    ("jobs.append_log", "O", On::Started),
+    ("jobs.read_log", "A", On::Started),
+    ("jobs.manifest", "A", On::WithOutput),
+    ("jobs.archive", "A", On::WithOutput),
     ("job-outputs.list", "A", On::Nothing),
     ("job-outputs.create", "none", On::Nothing),
     ("job-outputs.retrieve", "A", On::WithOutput),
@@ -116,6 +129,7 @@ fn letters(route: &Route) -> &'static str {
         Who::Holder => "O",
         Who::HolderOrWorker => "O W",
         Who::StaffOrHolder => "S O",
+        Who::StaffOrCreator => "S creator",
     }
 }
 
@@ -168,7 +182,7 @@ fn refusal(who: &str, role: Option<&str>, node: Node) -> Option<u16> {
         "S" => role == ADMIN,
         "N" => node != Node::None,
         "O" | "W" | "self" => node == Node::Holder,
-        "owner" => role == USER,
+        "owner" | "creator" => role == USER,
         other => panic!("no such letter: {other}"),
     });
     (!allowed).then_some(403)
@@ -187,6 +201,11 @@ impl<'a> Target<'a> {
         let held = match on {
             On::Nothing => Held { job: 0, node: lab.node(USER).await },
             On::Created => Held { job: lab.job().await, node: lab.node(USER).await },
+            On::OnHold => {
+                let path = format!("/v1/job-templates/{}/create-job", lab.template().await);
+                let job = lab.post(&path).json(json!({"input_values": {}, "hold": true})).await.expect(200).pk();
+                Held { job, node: lab.node(USER).await }
+            }
             On::Held => lab.held().await,
             On::Started | On::WithOutput => lab.started().await,
             On::Errored => lab.errored().await,
@@ -345,7 +364,8 @@ async fn walk(lab: &Lab, route: &Route, who: &str, on: On, others_node: i64) {
                 continue;
             }
             let reply = target.call(request(lab, route, method, &path).await, role, node).await;
-            assert!((200..300).contains(&reply.status), "{what} by {caller}: {reply}");
+            let fine = if route.upgrades { reply.status == 101 } else { (200..300).contains(&reply.status) };
+            assert!(fine, "{what} by {caller}: {reply}");
             if method != "GET" || route.name.starts_with("jobs.acquire") || route.name.starts_with("jobs.release") {
                 target = Target::make(lab, on, others_node).await;
                 path = target.path(route).await;
@@ -355,10 +375,15 @@ async fn walk(lab: &Lab, route: &Route, who: &str, on: On, others_node: i64) {
 }
 
 async fn request<'a>(lab: &'a Lab, route: &Route, method: &str, path: &str) -> Request<'a> {
-    let request = lab.request(method, path);
+    let mut request = lab.request(method, path);
+    if route.upgrades {
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        request = request.header("connection", "upgrade").header("upgrade", "websocket");
+        request = request.header("sec-websocket-version", "13").header("sec-websocket-key", key);
+    }
     match body(lab, &route.name).await {
         Some(body) if method != "GET" => request.json(body),
-        _ if route.name == "jobs.add_output" => request.bytes("data"),
+        _ if ["jobs.add_output", "jobs.append_log"].contains(&route.name.as_ref()) => request.bytes("data"),
         _ => request,
     }
 }
@@ -417,7 +442,7 @@ async fn a_path_without_a_method_is_405_for_everybody_and_every_method() {
 async fn every_other_method_is_405_and_told_which_there_are() {
     let lab = Lab::shared().await;
     let mut methods: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for route in ROUTES.iter() {
+    for route in ROUTES.iter().filter(|route| !route.upgrades) {
         methods.entry(&route.path).or_default().extend(route.methods.iter().map(|method| method.as_str()));
     }
     for (path, there) in methods {

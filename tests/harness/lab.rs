@@ -188,6 +188,11 @@ impl Lab {
         token
     }
 
+    /// Forgets the tokens that were handed out, so that the next calls log in again.
+    pub async fn forget_tokens(&self) {
+        self.shared.people.lock().await.values_mut().for_each(|person| person.token = None);
+    }
+
     async fn login(&self, username: &str, password: &str) -> String {
         let reply = self.obtain(username, password).await.expect(200);
         reply.json()["access"].as_str().expect("an access token").to_owned()
@@ -212,7 +217,7 @@ impl Lab {
 
     /// Makes a node of a user.
     pub async fn node(&self, owner: &'static str) -> i64 {
-        let body = json!({"ip": self.unique("10.0.0"), "index": 0, "cpu_mem": 1 << 34});
+        let body = json!({"ip": self.unique("10.0.0"), "index": 0, "cpu_mem": 1_i64 << 34});
         self.post("/v1/nodes/create").by(owner).json(body).await.expect(201).pk()
     }
 

@@ -1,5 +1,11 @@
 //! What takes more than one route to tell.
 
 mod bad_input;
+mod claims;
+mod concurrency;
+mod due;
+mod durability;
 mod histories;
 mod layers;
+mod stories;
+mod templates;
