@@ -45,21 +45,23 @@ pub enum Table {
 impl Store {
     /// Reads what a token of this user is checked against.
     pub fn user_access(&self, user: UserId) -> Result<Option<UserAccess>, Error> {
-        self.read(|connection| {
+        let read = |connection: &Connection| {
             let mut statement =
                 connection.prepare_cached("SELECT is_active, is_staff, credentials FROM users WHERE pk = ?1")?;
             found(statement.query_row([user], |row| {
                 Ok(UserAccess { is_active: row.get(0)?, is_staff: row.get(1)?, credentials: row.get(2)? })
             }))
-        })
+        };
+        self.callers.user(user, || self.read(read))
     }
 
     /// Reads who made a node.
     pub fn node_creator(&self, node: NodeId) -> Result<Option<UserId>, Error> {
-        self.read(|connection| {
+        let read = |connection: &Connection| {
             let mut statement = connection.prepare_cached("SELECT creator FROM nodes WHERE pk = ?1")?;
             found(statement.query_row([node], |row| row.get(0)))
-        })
+        };
+        self.callers.node_creator(node, || self.read(read))
     }
 
     /// Reads how a caller's node stands to a job.

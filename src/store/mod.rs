@@ -6,6 +6,7 @@
 pub mod access;
 pub mod attempts;
 pub mod blobs;
+mod callers;
 pub mod catalogue;
 pub mod claims;
 mod columns;
@@ -40,6 +41,7 @@ pub use error::{Error, OpenError};
 pub use writer::WriteTx;
 
 use crate::domain::time::Clock;
+use callers::Callers;
 use readers::Readers;
 use writer::Writer;
 
@@ -53,6 +55,7 @@ pub struct Store {
     writer: Writer,
     readers: Readers,
     long_readers: Readers,
+    callers: Arc<Callers>,
 }
 
 impl Store {
@@ -67,11 +70,12 @@ impl Store {
         let threads = std::thread::available_parallelism().map_or(4, |count| count.get());
         let readers = Readers::open(path, u32::try_from(threads).unwrap_or(64) + 4)?;
         let long_readers = Readers::open(path, LONG_READERS)?;
-        let writer = Writer::start(connection, clock).map_err(|error| match error {
+        let callers = Arc::new(Callers::default());
+        let writer = Writer::start(connection, clock, callers.clone()).map_err(|error| match error {
             Error::Sqlite(error) => OpenError::Sqlite(error),
             _ => OpenError::Setting("a thread for the writer"),
         })?;
-        Ok(Self { writer, readers, long_readers })
+        Ok(Self { writer, readers, long_readers, callers })
     }
 
     /// Finishes what is queued and closes the database. Blocks; calls after it are told that the store is closing.

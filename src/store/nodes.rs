@@ -129,7 +129,10 @@ impl Store {
             }
             match connection.prepare_cached("DELETE FROM nodes WHERE pk = ?1")?.execute([pk])? {
                 0 => Err(Error::NotFound),
-                _ => Ok(()),
+                _ => {
+                    tx.note_changed_callers();
+                    Ok(())
+                }
             }
         })
         .await

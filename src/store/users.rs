@@ -168,6 +168,7 @@ impl Store {
     /// would be left (contract §4).
     pub async fn update_user(&self, pk: UserId, changes: UserChanges) -> Result<wire::User, Error> {
         self.write(move |tx| {
+            tx.note_changed_callers();
             update(tx, pk, &changes)?;
             read(tx.connection(), pk)?.ok_or(Error::NotFound)
         })

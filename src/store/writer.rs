@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use super::callers::Callers;
 use super::error::Error;
 use crate::domain::time::{Clock, Timestamp};
 
@@ -28,6 +29,7 @@ pub struct WriteTx<'a> {
     now: Timestamp,
     last_event: Cell<Option<i64>>,
     freed_job: Cell<bool>,
+    changed_callers: Cell<bool>,
 }
 
 impl WriteTx<'_> {
@@ -49,6 +51,11 @@ impl WriteTx<'_> {
     /// Notes that a job can be claimed now, so that waiting nodes are told after the commit.
     pub(super) fn note_free_job(&self) {
         self.freed_job.set(true);
+    }
+
+    /// Notes that a user or a node is not what it was, so that what is known of them is forgotten after the commit.
+    pub(super) fn note_changed_callers(&self) {
+        self.changed_callers.set(true);
     }
 }
 
@@ -114,14 +121,15 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread on its connection.
-    pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>, callers: Arc<Callers>) -> Result<Self, Error> {
         let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
         let (told, events) = watch::channel(last);
         let (freed, free_jobs) = watch::channel(0);
+        let told = Told { events: told, free_jobs: freed, callers };
         let (queue, commands) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("labrun-writer".to_owned())
-            .spawn(move || run(&connection, &commands, clock.as_ref(), &Told { events: told, free_jobs: freed }))
+            .spawn(move || run(&connection, &commands, clock.as_ref(), &told))
             .map_err(|error| Error::Broken(format!("the writer's thread can't be started: {error}")))?;
         Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs })
     }
@@ -165,12 +173,17 @@ impl Writer {
 struct Told {
     events: watch::Sender<i64>,
     free_jobs: watch::Sender<u64>,
+    callers: Arc<Callers>,
 }
 
 /// The thread: one transaction after another until it is told to stop.
 fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock, told: &Told) {
     while let Ok(Message::Run(first)) = commands.recv() {
         let (batch, stop) = transact(connection, commands, clock, first);
+        // Before anything else: who is replied to may call again at once.
+        if batch.changed_callers {
+            told.callers.forget();
+        }
         if let Some(seq) = batch.last_event {
             told.events.send_replace(seq);
         }
@@ -191,6 +204,7 @@ struct Batch {
     done: Vec<(Box<dyn Command>, Fate)>,
     last_event: Option<i64>,
     freed_job: bool,
+    changed_callers: bool,
 }
 
 /// Runs the first command and all that queue up meanwhile in one transaction. The flag says to stop after it.
@@ -203,21 +217,29 @@ fn transact(
     let mut done: Vec<(Box<dyn Command>, Fate)> = Vec::new();
     let mut last_event = None;
     let mut freed_job = false;
+    let mut changed_callers = false;
     let mut stop = false;
     if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
         tracing::error!(%error, "no transaction could be begun");
         // The command has not run, so its result still says that the store is closing; a full disk is told apart.
         done.push((first, fate_of(&error)));
-        return (Batch { done, last_event, freed_job }, stop);
+        return (Batch { done, last_event, freed_job, changed_callers }, stop);
     }
     let mut next = Some(first);
     while let Some(mut command) = next.take() {
-        let tx = WriteTx { connection, now: clock.now(), last_event: Cell::new(None), freed_job: Cell::new(false) };
+        let tx = WriteTx {
+            connection,
+            now: clock.now(),
+            last_event: Cell::new(None),
+            freed_job: Cell::new(false),
+            changed_callers: Cell::new(false),
+        };
         match run_one(&tx, command.as_mut()) {
             Ok(kept) => {
                 if kept {
                     last_event = tx.last_event.get().or(last_event);
                     freed_job |= tx.freed_job.get();
+                    changed_callers |= tx.changed_callers.get();
                 }
                 done.push((command, Fate::Committed));
             }
@@ -225,7 +247,7 @@ fn transact(
                 tracing::error!(%error, "a transaction was lost");
                 done.push((command, fate_of(&error)));
                 lose(connection, &mut done, fate_of(&error));
-                return (Batch { done, last_event: None, freed_job: false }, stop);
+                return (Batch { done, last_event: None, freed_job: false, changed_callers: false }, stop);
             }
         }
         if done.len() < BATCH_MAX {
@@ -241,7 +263,7 @@ fn transact(
         lose(connection, &mut done, fate_of(&error));
         (last_event, freed_job) = (None, false);
     }
-    (Batch { done, last_event, freed_job }, stop)
+    (Batch { done, last_event, freed_job, changed_callers }, stop)
 }
 
 /// Runs one command in a savepoint. An error here means that the whole transaction is gone or can't be trusted.
