@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use rusqlite::Connection;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, NEW_JOB_ON_HOLD};
 
 /// Copies made in one transaction.
 const BATCH: i64 = 20_000;
@@ -21,10 +21,12 @@ pub(crate) struct Models {
 }
 
 impl Models {
-    /// Makes them over the interface: one that is free, and one that is finished and has an output.
+    /// Makes them over the interface: one that is free but for being on hold, and one that is finished and has an output.
     pub(crate) async fn make(lab: &mut Lab) -> anyhow::Result<Self> {
         let mut node = lab.node().await?;
-        let free = node.create(lab.template).await?;
+        // Kept on hold, so that nobody takes it; its copies are not.
+        let path = format_args!("/v1/job-templates/{}/create-job", lab.template);
+        let free = node.call("POST", path, NEW_JOB_ON_HOLD.as_bytes()).await?.pk()?;
         let finished = node.begin(lab.template).await?;
         node.call("POST", format_args!("/v1/jobs/{finished}/outputs/curve/JSON"), b"[1, 2, 3]").await?;
         node.call("POST", format_args!("/v1/jobs/{finished}/finish"), b"{}").await?;
@@ -74,25 +76,25 @@ pub(crate) fn last(connection: &Connection) -> anyhow::Result<i64> {
     Ok(connection.query_row("SELECT max(pk) FROM jobs", [], |row| row.get(0))?)
 }
 
-/// Writes the statement that copies the rows of job `?2` for job `?1`; `key` is the column with the job's key.
+/// Writes the statement that copies the rows of job `?2` for job `?1`; `key` is the column with the job's key. A key of
+/// the rows' own is left to SQLite, and no copy is on hold.
 fn copy_statement(connection: &Connection, table: &str, key: &str) -> anyhow::Result<String> {
-    let mut names = connection.prepare("SELECT name, type, pk FROM pragma_table_info(?1)")?;
-    let single_key =
-        names.query_map([table], |row| row.get::<_, i64>(2))?.filter(|pk| matches!(pk, Ok(1..))).count() == 1;
-    let columns = names
-        .query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(2)?)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    // A key of its own is counted on by SQLite.
-    let copied: Vec<String> = columns
-        .into_iter()
-        .filter(|(name, pk)| name == key || !(single_key && *pk > 0))
-        .map(|(name, _)| name)
-        .collect();
-    let quoted = |name: &String| format!("\"{name}\"");
-    let into: Vec<String> = copied.iter().map(quoted).collect();
-    let from: Vec<String> =
-        copied.iter().map(|name| if name == key { "?1".to_owned() } else { quoted(name) }).collect();
-    ensure!(!copied.is_empty(), "the database has no table {table}");
+    let mut columns = connection.prepare("SELECT name FROM pragma_table_info(?1) WHERE name NOT IN ('pk', 'seq')")?;
+    let names = columns.query_map([table], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    ensure!(!names.is_empty(), "the database has no table {table}");
+    let (mut into, mut from) = (Vec::new(), Vec::new());
+    if key == "pk" {
+        into.push(key.to_owned());
+        from.push("?1".to_owned());
+    }
+    for name in names {
+        from.push(match name.as_str() {
+            "on_hold" => "0".to_owned(),
+            name if name == key => "?1".to_owned(),
+            name => format!("\"{name}\""),
+        });
+        into.push(format!("\"{name}\""));
+    }
     Ok(format!("INSERT INTO {table} ({}) SELECT {} FROM {table} WHERE {key} = ?2", into.join(", "), from.join(", ")))
 }
 

@@ -20,6 +20,10 @@ const TEMPLATE: &str = r#"{"name":"load","version":1,"description":"made by the 
 /// What a job is made of.
 pub(crate) const NEW_JOB: &str = r#"{"input_values":{},"parameter_values":{},"description":"a job of the harness"}"#;
 
+/// The same, kept from every node.
+pub(crate) const NEW_JOB_ON_HOLD: &str =
+    r#"{"input_values":{},"parameter_values":{},"description":"a job of the harness","hold":true}"#;
+
 /// A server with what the parts need.
 #[derive(Debug)]
 pub(crate) struct Lab {

@@ -1,7 +1,9 @@
 //! Who is calling, and may they: tokens and `Node-Id` into a [`Caller`], and the predicates of the table's `who`
 //! column (contract §2, §3).
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,9 @@ use super::routes::{Route, Target, Token, Who};
 use crate::domain::ids::{JobId, NodeId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::access::{Table, UserAccess};
+
+/// Tokens of which it is remembered that their signature is good.
+const TOKENS_KNOWN_MAX: usize = 4_096;
 
 /// Whose call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +62,9 @@ pub(crate) struct Tokens {
     decoding: DecodingKey,
     access_lifetime_s: i64,
     refresh_lifetime_s: i64,
+    /// What tokens say that were found to be signed with the key: that never changes, and checking it costs more than
+    /// reading a job.
+    signed: RwLock<HashMap<Box<str>, Arc<Claims>>>,
 }
 
 impl Tokens {
@@ -75,6 +83,7 @@ impl Tokens {
             decoding: DecodingKey::from_secret(&key),
             access_lifetime_s: access_lifetime_s.into(),
             refresh_lifetime_s: refresh_lifetime_s.into(),
+            signed: RwLock::default(),
         })
     }
 
@@ -97,13 +106,29 @@ impl Tokens {
     }
 
     /// Reads a token: signed with our key, by HS256 and nothing else, and not run out.
-    fn read(&self, token: &str, now: Timestamp) -> Option<Claims> {
+    fn read(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
+        let known = self.signed.read().unwrap_or_else(PoisonError::into_inner).get(token).cloned();
+        let claims = match known {
+            Some(claims) => claims,
+            None => self.check(token)?,
+        };
+        (now.as_seconds() < claims.exp).then_some(claims)
+    }
+
+    /// Checks the signature of a token that is not known yet.
+    fn check(&self, token: &str) -> Option<Arc<Claims>> {
         let mut validation = Validation::new(Algorithm::HS256);
-        // Looked at below, by the clock that issued it.
+        // Looked at at every call, by the clock that issued it.
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).ok()?.claims;
-        (now.as_seconds() < claims.exp).then_some(claims)
+        let claims = Arc::new(jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).ok()?.claims);
+        let mut signed = self.signed.write().unwrap_or_else(PoisonError::into_inner);
+        // Tokens live for minutes: beginning anew is simpler than finding out which have run out.
+        if signed.len() >= TOKENS_KNOWN_MAX {
+            signed.clear();
+        }
+        signed.insert(token.into(), claims.clone());
+        Some(claims)
     }
 }
 

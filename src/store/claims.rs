@@ -98,3 +98,16 @@ fn first(connection: &rusqlite::Connection, wanted: &Wanted) -> Result<Option<Jo
     let Statement { sql, params } = &wanted.statement;
     super::found(connection.prepare_cached(sql)?.query_row(params_from_iter(params), |row| row.get(0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::plan_of;
+
+    #[test]
+    fn the_next_job_is_the_first_entry_of_an_index() {
+        let wanted = Wanted::parse(&serde_json::json!({})).unwrap();
+        let plan = plan_of(&wanted.statement.sql);
+        assert!(plan.contains("jobs_to_claim") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}

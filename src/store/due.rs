@@ -13,6 +13,16 @@ use crate::domain::time::Timestamp;
 /// Jobs that one step moves at the most, so that it never keeps other writes waiting for long.
 const JOBS_MAX: i64 = 200;
 
+/// Whether anything is due.
+const ANYTHING: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE lease_expires <= ?1)
+    OR EXISTS (SELECT 1 FROM jobs WHERE deadline <= ?1)
+    OR EXISTS (SELECT 1 FROM jobs WHERE retry_time <= ?1)
+    OR EXISTS (SELECT 1 FROM idempotency_keys WHERE time <= ?1 - 86400000000)";
+
+/// Literally the condition of the index `jobs_by_lease`, so that a start does not read every job.
+const RENEW_ALL: &str =
+    "UPDATE jobs SET lease_expires = ?1 + CAST(lease * 1000000 AS INTEGER) WHERE lease_expires IS NOT NULL";
+
 /// Tells when a node last gave a sign of life for a job, if it did since the server started.
 pub type LastSign = dyn Fn(NodeId, JobId) -> Option<Timestamp> + Send;
 
@@ -20,13 +30,7 @@ impl Store {
     /// Says whether anything may be due: a read that costs next to nothing.
     pub fn anything_due(&self, now: Timestamp) -> Result<bool, Error> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM jobs WHERE lease_expires <= ?1)
-                     OR EXISTS (SELECT 1 FROM jobs WHERE deadline <= ?1)
-                     OR EXISTS (SELECT 1 FROM jobs WHERE retry_time <= ?1)
-                     OR EXISTS (SELECT 1 FROM idempotency_keys WHERE time <= ?1 - 86400000000)",
-            )?;
-            Ok(statement.query_row([now], |row| row.get(0))?)
+            Ok(connection.prepare_cached(ANYTHING)?.query_row([now], |row| row.get(0))?)
         })
     }
 
@@ -44,10 +48,7 @@ impl Store {
     /// Gives every lease a full period from now on: after a restart, no node could renew it meanwhile.
     pub async fn renew_all_leases(&self) -> Result<(), Error> {
         self.write(|tx| {
-            tx.connection().execute(
-                "UPDATE jobs SET lease_expires = ?1 + CAST(lease * 1000000 AS INTEGER) WHERE lease IS NOT NULL",
-                [tx.now()],
-            )?;
+            tx.connection().execute(RENEW_ALL, [tx.now()])?;
             Ok(())
         })
         .await
@@ -117,5 +118,23 @@ fn move_on(
             carry_out(tx, job, &standing, state, change, state.holder(), data, ends)
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::plan_of;
+
+    #[test]
+    fn what_is_due_is_found_by_indexes_alone() {
+        for (sql, indexes) in [
+            (ANYTHING, &["jobs_by_lease", "jobs_by_deadline", "jobs_by_retry", "idempotency_keys_by_time"][..]),
+            (RENEW_ALL, &["jobs_by_lease"]),
+        ] {
+            let plan = plan_of(sql);
+            assert!(indexes.iter().all(|index| plan.contains(index)), "{sql}: {plan}");
+            assert!(plan.split("; ").all(|step| !step.starts_with("SCAN jobs") || step.contains("INDEX")), "{plan}");
+        }
     }
 }

@@ -128,3 +128,16 @@ fn found<T>(result: rusqlite::Result<T>) -> Result<Option<T>, Error> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// Says how SQLite would go about a statement.
+#[cfg(test)]
+fn plan_of(sql: &str) -> String {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(include_str!("../../schema.sql")).unwrap();
+    filter::register(&connection).unwrap();
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let parameters = vec![rusqlite::types::Value::Null; statement.parameter_count()];
+    let steps =
+        statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+    steps.collect::<Result<Vec<_>, _>>().unwrap().join("; ")
+}
