@@ -342,3 +342,45 @@ CREATE TABLE events (
 
 -- The events of one job in order, from a sequence number on.
 CREATE INDEX events_by_job ON events (job, seq);
+
+-- Bytes that nothing refers to, and since when: they go a day later. A row that names them ends the wait.
+CREATE TABLE unreferenced_blobs (
+    sha256  TEXT    PRIMARY KEY CHECK (length(sha256) = 64),
+    since   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those whose day is over, asked by the sweep.
+CREATE INDEX unreferenced_blobs_by_since ON unreferenced_blobs (since);
+
+CREATE TRIGGER job_outputs_refer AFTER INSERT ON job_outputs BEGIN
+    DELETE FROM unreferenced_blobs WHERE sha256 = NEW.sha256;
+END;
+
+CREATE TRIGGER job_blobs_refer AFTER INSERT ON job_blobs BEGIN
+    DELETE FROM unreferenced_blobs WHERE sha256 = NEW.sha256;
+END;
+
+-- Bytes that `labrun verify --repair` found damaged or missing: the mark on every output and input that names them.
+CREATE TABLE damaged_blobs (
+    sha256      TEXT    PRIMARY KEY CHECK (length(sha256) = 64),
+    found_time  INTEGER NOT NULL,
+    -- What was wrong, a sentence for people.
+    damage      TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Resumable uploads on their way. Their bytes lie in `blobs/resumable/KEY`.
+CREATE TABLE uploads (
+    key             TEXT    PRIMARY KEY CHECK (length(key) = 32),
+    creator         INTEGER NOT NULL REFERENCES users,
+    size            INTEGER NOT NULL CHECK (size >= 0),
+    -- How many bytes are on disk for certain; what the file has beyond them does not count.
+    received        INTEGER NOT NULL DEFAULT 0 CHECK (received BETWEEN 0 AND size),
+    -- What the bytes must hash to, if their sender said so.
+    expected        TEXT    CHECK (length(expected) = 64),
+    -- The metadata as it was sent.
+    metadata        TEXT    NOT NULL,
+    expiry_time     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those that were given up, asked by the sweep.
+CREATE INDEX uploads_by_expiry ON uploads (expiry_time);

@@ -10,6 +10,7 @@ mod listen;
 mod passwords;
 mod request;
 pub mod routes;
+mod send;
 mod soft;
 mod strict;
 mod tasks;

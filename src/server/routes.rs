@@ -9,7 +9,9 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use super::error::ApiError;
-use super::handlers::{auth, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, users};
+use super::handlers::{
+    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, users,
+};
 use super::request::{Call, decimal};
 use super::watch::{sse, websocket};
 use crate::store::catalogue::{CATALOGUES, Catalogue};
@@ -227,6 +229,9 @@ fn table() -> Vec<Route> {
         row("job-outputs.destroy",   DELETE, "/v1/job-outputs/{pk}",          W::Staff, T::Output, |c| Box::pin(outputs::destroy(c))),
         verb("job-outputs.hard",     DELETE, "/v1/job-outputs/{pk}/hard",     W::Staff, T::Output, |c| Box::pin(outputs::hard(c))),
         verb("job-outputs.reinstate", DELETE_OR_POST, "/v1/job-outputs/{pk}/reinstate", W::Staff, T::Output, |c| Box::pin(outputs::reinstate(c))),
+
+        row("blobs.put", PUT, "/v1/blobs/{sha256}", W::User, T::None, |c| Box::pin(blobs::put(c))),
+        row("blobs.get", GET, "/v1/blobs/{sha256}", W::User, T::None, |c| Box::pin(blobs::get(c))),
     ];
     for catalogue in CATALOGUES {
         for spelling in catalogue.spellings {

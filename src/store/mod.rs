@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod attempts;
+pub mod blobs;
 pub mod catalogue;
 pub mod claims;
 mod columns;

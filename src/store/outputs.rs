@@ -186,17 +186,6 @@ impl Store {
         })
         .await
     }
-
-    /// Says whether an output, deleted or not, or a job's input names these bytes (SHA-256 in hex). Sees committed rows.
-    pub fn names_bytes(&self, sha256: &str) -> Result<bool, Error> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM job_outputs WHERE sha256 = ?1)
-                     OR EXISTS (SELECT 1 FROM job_blobs WHERE sha256 = ?1)",
-            )?;
-            Ok(statement.query_row([sha256], |row| row.get(0))?)
-        })
-    }
 }
 
 /// Sets or clears the time of deletion; a second delete keeps the time of the first.

@@ -1,6 +1,7 @@
 //! What each action does once its row's checks have passed: reads the body, asks the store, answers.
 
 pub(super) mod auth;
+pub(super) mod blobs;
 pub(super) mod bundle;
 pub(super) mod catalogue;
 pub(super) mod claims;
