@@ -52,7 +52,7 @@ impl Lab {
         let mut call = Box::pin(self.writer.call(move |_| {
             begun.send(()).unwrap();
             // Ends when the sender is dropped.
-            drop(released.recv());
+            released.recv().unwrap_err();
             Ok(())
         }));
         assert!(call.as_mut().now_or_never().is_none(), "it waits for its answer");
