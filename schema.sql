@@ -227,6 +227,15 @@ CREATE TABLE job_attempts (
     PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
 
+-- What workers wrote while they ran, by attempt. `start` counts the bytes before a piece, those that were cut included.
+CREATE TABLE job_logs (
+    job      INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    attempt  INTEGER NOT NULL,
+    start    INTEGER NOT NULL CHECK (start >= 0),
+    bytes    BLOB    NOT NULL,
+    PRIMARY KEY (job, attempt, start)
+) STRICT;
+
 -- The keys with which create-job was called, so that a retry gives the same job; kept for a day.
 CREATE TABLE idempotency_keys (
     user         INTEGER NOT NULL REFERENCES users,

@@ -106,6 +106,16 @@ pub(super) struct Standing {
     pub(super) on_hold: bool,
 }
 
+impl Standing {
+    /// Gives the phase.
+    pub(super) fn phase(&self) -> Phase {
+        match &self.body {
+            Body::Workable(state) => state.phase(),
+            Body::Meta(phase) => phase.phase(),
+        }
+    }
+}
+
 /// What kind of job it is.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
