@@ -10,6 +10,7 @@ mod listen;
 mod passwords;
 mod request;
 pub mod routes;
+mod send;
 mod soft;
 mod strict;
 mod tasks;
@@ -28,6 +29,7 @@ use crate::domain::time::{Clock, SystemClock};
 use crate::store::Store;
 use auth::Tokens;
 use claims::Claims;
+use handlers::logs::LogHub;
 use passwords::Passwords;
 use routes::Router;
 use soft::SoftState;
@@ -95,6 +97,7 @@ pub(crate) struct App {
     pub(crate) signs: tasks::SignsOfLife,
     pub(crate) claims: Claims,
     pub(crate) hub: Hub,
+    pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
     pub(crate) keep_alive: Duration,
     pub(crate) clock: Arc<dyn Clock>,
@@ -187,6 +190,7 @@ impl Running {
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
             hub: Hub::default(),
+            logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
             keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
             clock: settings.clock,

@@ -24,7 +24,7 @@ const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// An event on its way to watchers, written as JSON once for all of them.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(in crate::server) struct Told {
     pub(super) seq: i64,
     pub(super) job: JobId,
     pub(super) is_last: bool,
@@ -41,7 +41,7 @@ impl Told {
 
 /// What comes out of a queue.
 #[derive(Debug)]
-pub(super) enum Given {
+pub(in crate::server) enum Given {
     /// The next event.
     Event(Arc<Told>),
     /// The queue was full and gets no more; what is missing stands in the log.
@@ -52,7 +52,7 @@ pub(super) enum Given {
 
 /// A watcher's end of its queue.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(in crate::server) struct Subscription {
     queue: mpsc::Receiver<Arc<Told>>,
     waiting_bytes: Arc<AtomicUsize>,
     overflowed: watch::Receiver<bool>,
@@ -60,7 +60,7 @@ pub(super) struct Subscription {
 
 impl Subscription {
     /// Gives the next event, or why there is none.
-    pub(super) async fn next(&mut self) -> Given {
+    pub(in crate::server) async fn next(&mut self) -> Given {
         let told = self.queue.recv().await;
         self.give(told)
     }
@@ -166,7 +166,7 @@ impl Hub {
     }
 
     /// Subscribes to the events of one job, or of all.
-    pub(super) fn subscribe(&self, job: Option<JobId>) -> Subscription {
+    pub(in crate::server) fn subscribe(&self, job: Option<JobId>) -> Subscription {
         let (queue, events) = mpsc::channel(WAITING_MAX);
         let (overflowed, has_overflowed) = watch::channel(false);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
