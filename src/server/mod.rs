@@ -39,6 +39,9 @@ use watch::Hub;
 /// How long a stop waits for the requests under way.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
+/// How long a stop waits for the good-byes of sockets, beyond that.
+const SOCKETS_MAX: Duration = Duration::from_secs(2);
+
 /// What a server is told at its start.
 #[derive(Clone)]
 pub struct Settings {
@@ -58,6 +61,8 @@ pub struct Settings {
     pub headroom_bytes: u64,
     /// Whether jobs can be watched by WebSocket without a token, as the reference's clients do.
     pub anonymous_watchers: bool,
+    /// How long a watcher may hear nothing before it is told that the server is still there, in seconds; not 0.
+    pub watch_keep_alive_s: u32,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -74,6 +79,7 @@ impl Settings {
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
             anonymous_watchers: false,
+            watch_keep_alive_s: 15,
             clock: Arc::new(SystemClock),
         }
     }
@@ -93,6 +99,7 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
+    pub(crate) keep_alive: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
     /// Turns true when the server stops; whatever runs for long ends then.
@@ -185,6 +192,7 @@ impl Running {
             hub: Hub::default(),
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
+            keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
             stopping,
@@ -209,6 +217,10 @@ impl Running {
         self.stop.send_replace(true);
         if self.serving.await.is_err() || self.tasks.await.is_err() {
             tracing::error!("a part of the server ended with a panic");
+        }
+        // Sockets are no connections of the accept loop any more; each says good-bye by itself, within a second.
+        if tokio::time::timeout(SOCKETS_MAX, self.app.hub.all_closed()).await.is_err() {
+            tracing::warn!("sockets that did not close in time were cut off");
         }
         if let Err(error) = tasks::flush_soft_state(&self.app).await {
             tracing::error!(%error, "the last-seen times could not be kept");
