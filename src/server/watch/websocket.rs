@@ -10,7 +10,7 @@ use warp::ws::{Message, WebSocket};
 
 use super::hub::{Subscription, Told};
 use crate::domain::ids::JobId;
-use crate::domain::notification::{Actions, Requested, effective};
+use crate::domain::notification::{Requested, effective};
 use crate::server::error::ApiError;
 use crate::server::request::Call;
 use crate::server::{App, raised};
@@ -62,7 +62,7 @@ pub(crate) async fn watch(call: &mut Call) -> Result<Response, ApiError> {
 fn has_websocket(app: &App, job: JobId) -> Result<bool, ApiError> {
     let text = app.store.notifications_of(job)?.unwrap_or_default();
     let requested = Requested::from_json(&text).map_err(ApiError::internal)?;
-    Ok(effective(&Actions::websocket_for_all(), requested.own.as_ref()).has_websocket())
+    Ok(effective(&app.default_notifications, requested.own.as_ref()).has_websocket())
 }
 
 /// Tells everything to a watcher; gives the code to close with, unless the watcher has gone.
