@@ -33,14 +33,14 @@ pub(in crate::server) struct Postman {
     delivered: Vec<i64>,
 }
 
-/// What came of one look at the queue, in recipients.
+/// What came of one look at the queue.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::server) struct Round {
-    /// Who has the e-mail now.
+    /// Recipients who have their e-mail now.
     pub(in crate::server) sent: usize,
-    /// Who is tried again later.
+    /// Attempts that failed.
     pub(in crate::server) failed: usize,
-    /// Who never gets it.
+    /// Recipients who never get theirs.
     pub(in crate::server) given_up: usize,
 }
 
@@ -100,12 +100,12 @@ impl Postman {
                 Err(failure @ Failure::Refused(_)) => {
                     log_failed(&mail, &failure);
                     let given_up = self.store.mail_failed(mail.key, now).await?;
-                    round.count_failed(1, &given_up, &failure);
+                    round.count_failed(&given_up, &failure);
                 }
                 Err(failure @ Failure::Server(_)) => {
                     log_failed(&mail, &failure);
                     let given_up = self.store.mails_failed(now).await?;
-                    round.count_failed(1, &given_up, &failure);
+                    round.count_failed(&given_up, &failure);
                     break;
                 }
             }
@@ -124,12 +124,12 @@ impl Postman {
 }
 
 impl Round {
-    fn count_failed(&mut self, tried: usize, given_up: &[GivenUp], failure: &Failure) {
+    fn count_failed(&mut self, given_up: &[GivenUp], failure: &Failure) {
         for GivenUp { job, recipient, attempts } in given_up {
             log_given_up(*job, recipient, *attempts, &failure.to_string());
         }
         self.given_up += given_up.len();
-        self.failed += tried.saturating_sub(given_up.len());
+        self.failed += 1;
     }
 }
 
