@@ -11,6 +11,7 @@ mod mail;
 mod passwords;
 mod request;
 pub mod routes;
+mod send;
 mod soft;
 mod strict;
 mod tasks;
@@ -31,6 +32,7 @@ use crate::store::Store;
 use crate::store::notify::Telling;
 use auth::Tokens;
 use claims::Claims;
+use handlers::logs::LogHub;
 use passwords::Passwords;
 use routes::Router;
 use soft::SoftState;
@@ -100,6 +102,7 @@ pub(crate) struct App {
     pub(crate) signs: tasks::SignsOfLife,
     pub(crate) claims: Claims,
     pub(crate) hub: Hub,
+    pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
     pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
@@ -197,6 +200,7 @@ impl Running {
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
             hub: Hub::default(),
+            logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
             default_notifications: settings.default_notifications,
             clock: settings.clock,

@@ -1,6 +1,7 @@
 //! What goes over the wire: requests and answers as the contract names their fields, shared by server and client.
 
 pub mod auth;
+pub mod blob;
 pub mod error;
 pub mod job;
 pub mod list;
@@ -9,6 +10,7 @@ pub mod output;
 pub mod template;
 pub mod user;
 
+pub use blob::Blob;
 pub use error::ErrorBody;
 pub use job::{Attempt, Job, OutputRef, Phase, TemplateRef};
 pub use node::Node;
