@@ -256,7 +256,8 @@ impl World {
         let there = self.children(top);
         let expected = model.children.iter().enumerate().filter(|(_, child)| **child != Child::Unmade);
         assert!(there.iter().map(|(index, ..)| *index).eq(expected.map(|(index, _)| index)), "{there:?} of {model:?}");
-        let told = self.store.events_after(Some(top), 0, 1_000).expect("events").pop().expect("an event").message;
+        let told =
+            self.store.events_after(Some(top), 0, 1_000).expect("events").events.pop().expect("an event").message;
         assert_eq!((told.progress, &told.error), (job.progress_amount, &job.error_reason), "the last event");
         assert_eq!(told.node, None);
         let shared = there.iter().filter(|(index, ..)| model.children[*index] == Child::Finished { with_output: true });
