@@ -9,3 +9,4 @@ mod histories;
 mod layers;
 mod stories;
 mod templates;
+mod workflows;
