@@ -57,9 +57,13 @@ async fn bad_rows_are_400_and_their_fields_named() {
         lab.post(&create).by(ADMIN).json(twin).await.expect(400);
     }
     for (catalogue, field, wrong) in [
-        ("domains", "name", json!("abc")), ("domains", "name", json!("a")), ("docker", "cuda_version", json!(999_999)),
-        ("docker", "tasks", json!(["NoSuchContract"])), ("docker", "cpu", json!("yes")),
-        ("hardware", "min_compute_capability", json!("7")), ("hardware", "max_compute_capability", json!(1.0)),
+        ("domains", "name", json!("abc")),
+        ("domains", "name", json!("a")),
+        ("docker", "cuda_version", json!(999_999)),
+        ("docker", "tasks", json!(["NoSuchContract"])),
+        ("docker", "cpu", json!("yes")),
+        ("hardware", "min_compute_capability", json!("7")),
+        ("hardware", "max_compute_capability", json!(1.0)),
     ] {
         let mut body = row(&lab, catalogue).await;
         body[field] = wrong.clone();
@@ -81,11 +85,19 @@ async fn licences_have_two_spellings() {
 async fn hardware_is_seeded_and_found_by_compute_capability() {
     let lab = Lab::start();
     let rows = lab.post("/v1/hardware/list").await.expect(200).json();
-    let names: Vec<&str> = rows.as_array().expect("a list").iter().filter_map(|row| row["generation"].as_str()).collect();
+    let names: Vec<&str> =
+        rows.as_array().expect("a list").iter().filter_map(|row| row["generation"].as_str()).collect();
     assert_eq!(names, ["Fermi", "Kepler", "Maxwell", "Pascal", "Volta", "Turing", "Ampere", "Hopper"]);
     for (compute, name) in [
-        ("2.0", "Fermi"), ("2.99", "Fermi"), ("3", "Kepler"), ("5.2", "Maxwell"), ("6.1", "Pascal"), ("7.0", "Volta"),
-        ("7.5", "Turing"), ("8.9", "Ampere"), ("9.99", "Hopper"),
+        ("2.0", "Fermi"),
+        ("2.99", "Fermi"),
+        ("3", "Kepler"),
+        ("5.2", "Maxwell"),
+        ("6.1", "Pascal"),
+        ("7.0", "Volta"),
+        ("7.5", "Turing"),
+        ("8.9", "Ampere"),
+        ("9.99", "Hopper"),
     ] {
         let found = lab.get(&format!("/v1/hardware/get-hardware-generation/{compute}")).await.expect(200).json();
         assert_eq!(found["generation"], name, "{compute}");

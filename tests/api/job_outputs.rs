@@ -37,7 +37,10 @@ async fn a_download_comes_with_all_that_checks_and_resumes_it() {
     assert_eq!(whole.body, bytes);
     let tag = format!("\"{}\"", hex(&bytes));
     for (name, value) in [
-        ("content-type", "application/octet-stream"), ("content-length", "100000"), ("etag", &tag), ("accept-ranges", "bytes"),
+        ("content-type", "application/octet-stream"),
+        ("content-length", "100000"),
+        ("etag", &tag),
+        ("accept-ranges", "bytes"),
         ("x-content-type-options", "nosniff"),
     ] {
         assert_eq!(whole.header(name), Some(value), "{name}");

@@ -18,7 +18,8 @@ async fn rich(lab: &Lab) -> Value {
             "rate": {"types": ["float"], "default": 0.5, "help": "Learning rate"},
             "mode": {"types": ["str"], "default": "x", "const": true, "help": ""},
         });
-        text["specific"]["inputs"] = json!([{"name": "trace", "types": ["JSON", "PK<Hardware>"], "options": "", "help": ""}]);
+        text["specific"]["inputs"] =
+            json!([{"name": "trace", "types": ["JSON", "PK<Hardware>"], "options": "", "help": ""}]);
         text["specific"]["outputs"] = json!([{"name": "fit", "type": "Array< float >", "help": "h"}]);
     })
     .await
@@ -29,8 +30,14 @@ async fn a_template_shows_what_its_document_said() {
     let lab = Lab::shared().await;
     let template = rich(&lab).await;
     for (key, value) in [
-        ("version", json!(1)), ("scope", json!("public")), ("type", json!("Export")), ("executor_class", json!("lab.Assay")),
-        ("required_packages", json!("")), ("domain", json!(null)), ("deletion_time", json!(null)), ("body", json!("")),
+        ("version", json!(1)),
+        ("scope", json!("public")),
+        ("type", json!("Export")),
+        ("executor_class", json!("lab.Assay")),
+        ("required_packages", json!("")),
+        ("domain", json!(null)),
+        ("deletion_time", json!(null)),
+        ("body", json!("")),
         ("outputs", json!({"fit": {"type": "Array<float>", "help": "h"}})),
     ] {
         assert_eq!(template[key], value, "{key} in {template}");
@@ -44,13 +51,21 @@ async fn a_template_shows_what_its_document_said() {
 #[tokio::test]
 async fn what_can_not_be_imported_is_400() {
     let lab = Lab::shared().await;
-    let before = lab.post("/v1/job-templates/list").json(json!({"include_inactive": true, "count": true, "limit": 1})).await;
+    let before =
+        lab.post("/v1/job-templates/list").json(json!({"include_inactive": true, "count": true, "limit": 1})).await;
     for (pointer, wrong) in [
-        ("/name", json!("")), ("/version", json!(0)), ("/version", json!("1")), ("/scope", json!(7)), ("/licence", json!(null)),
-        ("/specific", json!([])), ("/specific/job_type", json!("Train<")), ("/specific/parameters", json!({"p": {"types": []}})),
+        ("/name", json!("")),
+        ("/version", json!(0)),
+        ("/version", json!("1")),
+        ("/scope", json!(7)),
+        ("/licence", json!(null)),
+        ("/specific", json!([])),
+        ("/specific/job_type", json!("Train<")),
+        ("/specific/parameters", json!({"p": {"types": []}})),
         ("/specific/parameters", json!({"p": {"types": ["int"], "default": "x", "help": ""}})),
         ("/specific/parameters", json!({"p": {"types": ["Array<"], "help": ""}})),
-        ("/specific/executor_class", json!(null)), ("/domain", json!("abc")),
+        ("/specific/executor_class", json!(null)),
+        ("/domain", json!("abc")),
     ] {
         let mut text = document(&lab.unique("bad"));
         match text.pointer_mut(pointer) {
@@ -60,8 +75,11 @@ async fn what_can_not_be_imported_is_400() {
         let reply = lab.import(text).await;
         assert_eq!(reply.status, 400, "{pointer} = {wrong}: {reply}");
     }
-    let after = lab.post("/v1/job-templates/list").json(json!({"include_inactive": true, "count": true, "limit": 1})).await;
-    let count = |reply: &crate::harness::Reply| reply.header("x-total-count").expect("a count").parse::<i64>().expect("a number");
+    let after =
+        lab.post("/v1/job-templates/list").json(json!({"include_inactive": true, "count": true, "limit": 1})).await;
+    let count = |reply: &crate::harness::Reply| {
+        reply.header("x-total-count").expect("a count").parse::<i64>().expect("a number")
+    };
     assert!(count(&after) >= count(&before));
     let named = json!({"expressions": [{"type": "contains", "field": "name", "sub_string": "bad-"}]});
     assert!(lab.post("/v1/job-templates/list").json(named).await.expect(200).pks().is_empty());
@@ -79,7 +97,8 @@ async fn an_import_takes_the_place_of_its_version_and_none_goes_one_up() {
     lab.import(next.clone()).await.expect(200);
     next.as_object_mut().expect("an object").remove("version");
     assert_eq!(lab.import(next).await.expect(200).json()["version"], 8);
-    let spec = json!({"expressions": [{"type": "exact", "field": "name", "value": name}], "order_by": [{"field": "version"}]});
+    let spec =
+        json!({"expressions": [{"type": "exact", "field": "name", "value": name}], "order_by": [{"field": "version"}]});
     let live = lab.post("/v1/job-templates/list").json(spec).await.expect(200);
     assert_eq!((live.pks().len(), live.pks()[0]), (3, second));
     lab.delete(&format!("/v1/job-templates/{first}/reinstate")).by(ADMIN).await.refuses(406, "name_taken");
@@ -94,9 +113,14 @@ async fn create_job_takes_values_that_fit_and_names_those_that_do_not() {
     let job = lab.post(&path).json(good.clone()).await.expect(200).json();
     assert_eq!((&job["phase"], &job["description"], &job["node"]), (&json!("created"), &json!("d"), &Value::Null));
     assert_eq!((&job["input_values"], &job["parameter_values"]), (&trace, &json!({"epochs": "50000"})));
-    let typed = json!({"input_values": trace, "parameter_values": {"epochs": {"value": 5, "type": "int"}, "rate": "0.25"}});
-    assert_eq!(lab.post(&path).json(typed.clone()).await.expect(200).json()["parameter_values"], typed["parameter_values"]);
-    let hardware = json!({"input_values": {"trace": {"value": 1, "type": "PK<Hardware>"}}, "parameter_values": {"epochs": "1"}});
+    let typed =
+        json!({"input_values": trace, "parameter_values": {"epochs": {"value": 5, "type": "int"}, "rate": "0.25"}});
+    assert_eq!(
+        lab.post(&path).json(typed.clone()).await.expect(200).json()["parameter_values"],
+        typed["parameter_values"]
+    );
+    let hardware =
+        json!({"input_values": {"trace": {"value": 1, "type": "PK<Hardware>"}}, "parameter_values": {"epochs": "1"}});
     lab.post(&path).json(hardware).await.expect(200);
     for (pointer, wrong, culprit) in [
         ("/input_values", json!({}), "trace"),

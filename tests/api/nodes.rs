@@ -5,7 +5,15 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Lab, OTHER, USER};
 
 const KEYS: [&str; 10] = [
-    "pk", "ip", "index", "driver_version", "hardware_generation", "gpu_mem", "cpu_mem", "last_seen", "current_job",
+    "pk",
+    "ip",
+    "index",
+    "driver_version",
+    "hardware_generation",
+    "gpu_mem",
+    "cpu_mem",
+    "last_seen",
+    "current_job",
     "creator",
 ];
 
@@ -33,17 +41,30 @@ async fn what_can_not_be_is_400_and_named() {
     let lab = Lab::shared().await;
     let taken = lab.read_node(lab.node(USER).await).await["ip"].clone();
     for (field, wrong) in [
-        ("ip", json!("")), ("ip", json!("x".repeat(40))), ("ip", taken), ("ip", json!(7)), ("index", json!(-1)),
-        ("index", json!(32_768)), ("index", json!("0")), ("index", json!(0.5)), ("driver_version", json!("x".repeat(17))),
-        ("hardware_generation", json!(999_999)), ("hardware_generation", json!("Pascal")), ("gpu_mem", json!(-1)),
-        ("cpu_mem", json!(null)), ("colour", json!("red")),
+        ("ip", json!("")),
+        ("ip", json!("x".repeat(40))),
+        ("ip", taken),
+        ("ip", json!(7)),
+        ("index", json!(-1)),
+        ("index", json!(32_768)),
+        ("index", json!("0")),
+        ("index", json!(0.5)),
+        ("driver_version", json!("x".repeat(17))),
+        ("hardware_generation", json!(999_999)),
+        ("hardware_generation", json!("Pascal")),
+        ("gpu_mem", json!(-1)),
+        ("cpu_mem", json!(null)),
+        ("colour", json!("red")),
     ] {
         let mut body = json!({"ip": lab.unique("n"), "index": 0, "cpu_mem": 1});
         body[field] = wrong.clone();
         let reply = lab.post("/v1/nodes/create").json(body).await.expect(400);
         let names = reply.json()["errors"].as_object().expect("errors").keys().cloned().collect::<Vec<_>>();
         // A pair that is taken is told of either half.
-        assert!(names.contains(&field.to_owned()) || (field == "ip" && names.contains(&"index".to_owned())), "{field}: {wrong} {reply}");
+        assert!(
+            names.contains(&field.to_owned()) || (field == "ip" && names.contains(&"index".to_owned())),
+            "{field}: {wrong} {reply}"
+        );
     }
     for missing in ["ip", "index", "cpu_mem"] {
         let mut body = json!({"ip": lab.unique("n"), "index": 0, "cpu_mem": 1});

@@ -5,7 +5,15 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Lab, OTHER, PASSWORD, USER};
 
 const KEYS: [&str; 10] = [
-    "pk", "username", "first_name", "last_name", "email", "is_active", "is_staff", "is_superuser", "date_joined",
+    "pk",
+    "username",
+    "first_name",
+    "last_name",
+    "email",
+    "is_active",
+    "is_staff",
+    "is_superuser",
+    "date_joined",
     "last_login",
 ];
 
@@ -24,7 +32,10 @@ async fn create_gives_the_user_without_the_password() {
     assert_eq!(made.keys(), KEYS);
     let user = made.json();
     assert_eq!((&user["username"], &user["first_name"], &user["last_name"]), (&json!(name), &json!("Ada"), &json!("")));
-    assert_eq!((&user["is_active"], &user["is_staff"], &user["is_superuser"]), (&json!(true), &json!(false), &json!(false)));
+    assert_eq!(
+        (&user["is_active"], &user["is_staff"], &user["is_superuser"]),
+        (&json!(true), &json!(false), &json!(false))
+    );
     assert!(user["last_login"].is_null() && user["date_joined"].is_string());
     assert_eq!(lab.get(&format!("/v1/users/{}", made.pk())).by(ADMIN).await.expect(200).json(), user);
     lab.obtain(&name, PASSWORD).await.expect(200);
@@ -37,10 +48,18 @@ async fn what_can_not_be_is_400_and_named() {
     let lab = Lab::shared().await;
     let good = || json!({"username": lab.unique("x"), "password": PASSWORD});
     for (field, wrong) in [
-        ("username", json!("")), ("username", json!("a b")), ("username", json!("x".repeat(151))),
-        ("username", json!(lab.username(USER).await)), ("username", json!("admin")), ("password", json!("1234567")),
-        ("password", json!(12345678)), ("email", json!("nonsense")), ("is_staff", json!("yes")), ("is_active", json!(1)),
-        ("first_name", json!(null)), ("nickname", json!("x")),
+        ("username", json!("")),
+        ("username", json!("a b")),
+        ("username", json!("x".repeat(151))),
+        ("username", json!(lab.username(USER).await)),
+        ("username", json!("admin")),
+        ("password", json!("1234567")),
+        ("password", json!(12345678)),
+        ("email", json!("nonsense")),
+        ("is_staff", json!("yes")),
+        ("is_active", json!(1)),
+        ("first_name", json!(null)),
+        ("nickname", json!("x")),
     ] {
         let mut body = good();
         body[field] = wrong;

@@ -33,7 +33,8 @@ async fn bodies_of_start_progress_and_finish_are_looked_at_before_the_phase() {
 #[tokio::test]
 async fn finish_without_error_is_the_end_and_progress_is_1() {
     let lab = Lab::shared().await;
-    for body in [json!({}), json!({"success": true}), json!({"success": true, "error": null, "send_notification": ""})] {
+    for body in [json!({}), json!({"success": true}), json!({"success": true, "error": null, "send_notification": ""})]
+    {
         let held = lab.started().await;
         lab.act(held, "progress/0.25").await.expect(200);
         let job = lab.act(held, "finish").json(body).await.expect(200).json();
@@ -71,7 +72,10 @@ async fn a_node_whose_job_was_aborted_must_finish_it_before_the_next() {
     let held = lab.started().await;
     lab.upload(held, "log", "text", "bytes").await.expect(200);
     let aborted = lab.staff(held.job, "abort").await.expect(200).json();
-    assert_eq!((&aborted["phase"], &aborted["node"], &aborted["outputs"]), (&json!("created"), &Value::Null, &json!([])));
+    assert_eq!(
+        (&aborted["phase"], &aborted["node"], &aborted["outputs"]),
+        (&json!("created"), &Value::Null, &json!([]))
+    );
     assert_eq!(lab.read_node(held.node).await["current_job"], held.job);
     let next = Held { job: lab.job().await, ..held };
     lab.act(next, "acquire").await.expect(200);

@@ -15,8 +15,13 @@ async fn a_new_job_is_free_and_has_all_its_fields() {
         assert_eq!(job.get(key), Some(&Value::Null), "{key}");
     }
     for (key, value) in [
-        ("phase", json!("created")), ("is_cancelled", json!(false)), ("progress_amount", json!(0.0)), ("outputs", json!([])),
-        ("input_values", json!({})), ("parameter_values", json!({})), ("description", json!("first")),
+        ("phase", json!("created")),
+        ("is_cancelled", json!(false)),
+        ("progress_amount", json!(0.0)),
+        ("outputs", json!([])),
+        ("input_values", json!({})),
+        ("parameter_values", json!({})),
+        ("description", json!("first")),
         ("creator", json!(lab.user_pk(USER).await)),
     ] {
         assert_eq!(job[key], value, "{key}");
@@ -47,7 +52,8 @@ async fn outputs_come_in_order_of_creation() {
         lab.upload(held, name, "t", name).await.expect(200);
     }
     let job = lab.read(held.job).await;
-    let names: Vec<&str> = job["outputs"].as_array().expect("a list").iter().filter_map(|o| o["name"].as_str()).collect();
+    let names: Vec<&str> =
+        job["outputs"].as_array().expect("a list").iter().filter_map(|o| o["name"].as_str()).collect();
     assert_eq!(names, ["zebra", "ant", "mole"]);
     let keys: Vec<&String> = job["outputs"][0].as_object().expect("an object").keys().collect();
     assert_eq!(keys, ["pk", "name", "type"]);

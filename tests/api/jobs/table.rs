@@ -12,27 +12,38 @@ const STATES: [&str; 7] = ["free", "held", "started", "errored", "errored free",
 /// `+` held by the caller, `-` free, `=` as before.
 const TABLE: &[(&str, [&str; 7])] = &[
     //                         free             held             started          errored          errored free     finished         cancelled
-    ("acquire by holder",   ["200 created +", "200 =",         "200 =",         "200 =",         "200 errored +", "406",           "406"]),
-    ("acquire by other",    ["200 created +", "406",           "406",           "406",           "200 errored +", "406",           "406"]),
-    ("acquire by user",     ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("release by holder",   ["403",           "200 created -", "406",           "200 errored -", "403",           "406",           "406"]),
-    ("release by other",    ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("start by holder",     ["403",           "200 started =", "406",           "406",           "403",           "406",           "406"]),
-    ("start by other",      ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("progress by holder",  ["403",           "406",           "200 started =", "406",           "403",           "406",           "406"]),
-    ("progress by other",   ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("finish by holder",    ["403",           "406",           "200 finished =", "406",          "403",           "406",           "200 ="]),
-    ("finish by other",     ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("fail by holder",      ["403",           "406",           "200 errored =", "406",           "403",           "406",           "200 ="]),
-    ("reset by holder",     ["403",           "406",           "406",           "200 created =", "403",           "406",           "406"]),
-    ("reset by other",      ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("abort by staff",      ["200 =",         "200 created -", "200 created -", "200 created -", "200 created -", "406",           "406"]),
-    ("abort by holder",     ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("cancel by staff",     ["200 cancelled =", "200 cancelled =", "200 cancelled =", "200 cancelled =", "200 cancelled =", "200 =", "200 ="]),
-    ("cancel by holder",    ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("upload by holder",    ["403",           "406",           "200 =",         "406",           "403",           "406",           "200 ="]),
-    ("upload by other",     ["403",           "403",           "403",           "403",           "403",           "403",           "403"]),
-    ("upload by staff",     ["406",           "406",           "200 =",         "406",           "406",           "406",           "406"]),
+    ("acquire by holder", ["200 created +", "200 =", "200 =", "200 =", "200 errored +", "406", "406"]),
+    ("acquire by other", ["200 created +", "406", "406", "406", "200 errored +", "406", "406"]),
+    ("acquire by user", ["403", "403", "403", "403", "403", "403", "403"]),
+    ("release by holder", ["403", "200 created -", "406", "200 errored -", "403", "406", "406"]),
+    ("release by other", ["403", "403", "403", "403", "403", "403", "403"]),
+    ("start by holder", ["403", "200 started =", "406", "406", "403", "406", "406"]),
+    ("start by other", ["403", "403", "403", "403", "403", "403", "403"]),
+    ("progress by holder", ["403", "406", "200 started =", "406", "403", "406", "406"]),
+    ("progress by other", ["403", "403", "403", "403", "403", "403", "403"]),
+    ("finish by holder", ["403", "406", "200 finished =", "406", "403", "406", "200 ="]),
+    ("finish by other", ["403", "403", "403", "403", "403", "403", "403"]),
+    ("fail by holder", ["403", "406", "200 errored =", "406", "403", "406", "200 ="]),
+    ("reset by holder", ["403", "406", "406", "200 created =", "403", "406", "406"]),
+    ("reset by other", ["403", "403", "403", "403", "403", "403", "403"]),
+    ("abort by staff", ["200 =", "200 created -", "200 created -", "200 created -", "200 created -", "406", "406"]),
+    ("abort by holder", ["403", "403", "403", "403", "403", "403", "403"]),
+    (
+        "cancel by staff",
+        [
+            "200 cancelled =",
+            "200 cancelled =",
+            "200 cancelled =",
+            "200 cancelled =",
+            "200 cancelled =",
+            "200 =",
+            "200 =",
+        ],
+    ),
+    ("cancel by holder", ["403", "403", "403", "403", "403", "403", "403"]),
+    ("upload by holder", ["403", "406", "200 =", "406", "403", "406", "200 ="]),
+    ("upload by other", ["403", "403", "403", "403", "403", "403", "403"]),
+    ("upload by staff", ["406", "406", "200 =", "406", "406", "406", "406"]),
 ];
 
 /// Makes a job in a state; where nobody holds it, the node is a free one.
@@ -122,7 +133,10 @@ async fn every_action_on_a_deleted_job_is_406_and_the_worker_gets_out() {
         for (action, _) in TABLE {
             let reply = act(&lab, held, action, other).await;
             let is_out = action.starts_with("finish by holder") && ["started", "cancelled"].contains(&state);
-            assert!(reply.status == 403 || reply.status == 406 || (is_out && reply.status == 200), "{action} on {state}: {reply}");
+            assert!(
+                reply.status == 403 || reply.status == 406 || (is_out && reply.status == 200),
+                "{action} on {state}: {reply}"
+            );
             assert_eq!(lab.read(held.job).await, before, "{action} on deleted {state}");
             if is_out {
                 reply.expect(200);
