@@ -9,4 +9,5 @@ mod histories;
 mod layers;
 mod stories;
 mod templates;
+mod watching;
 mod workflows;
