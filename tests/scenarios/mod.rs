@@ -5,3 +5,4 @@ mod claims;
 mod due;
 mod histories;
 mod layers;
+mod mail;
