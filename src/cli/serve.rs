@@ -56,6 +56,10 @@ pub(super) struct Serve {
     #[arg(long, env = "LABRUN_ANONYMOUS_WATCHERS")]
     anonymous_watchers: bool,
 
+    /// How long a watcher may hear nothing before it is told that the server is still there, in seconds
+    #[arg(long, env = "LABRUN_WATCH_KEEP_ALIVE_S", value_name = "SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    watch_keep_alive_s: u32,
     #[command(flatten)]
     notifications: Notifications,
 }
@@ -90,6 +94,7 @@ impl Serve {
             output_bytes_max: self.output_bytes_max,
             headroom_bytes: self.headroom_bytes,
             anonymous_watchers: self.anonymous_watchers,
+            watch_keep_alive_s: self.watch_keep_alive_s,
             default_notifications,
             mail,
             ..Settings::new(data_dir)

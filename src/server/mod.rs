@@ -44,6 +44,9 @@ pub use mail::{MailSettings, SmtpTls};
 /// How long a stop waits for the requests under way.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
+/// How long a stop waits for the good-byes of sockets, beyond that.
+const SOCKETS_MAX: Duration = Duration::from_secs(2);
+
 /// What a server is told at its start.
 #[derive(Clone)]
 pub struct Settings {
@@ -63,6 +66,8 @@ pub struct Settings {
     pub headroom_bytes: u64,
     /// Whether jobs can be watched by WebSocket without a token, as the reference's clients do.
     pub anonymous_watchers: bool,
+    /// How long a watcher may hear nothing before it is told that the server is still there, in seconds; not 0.
+    pub watch_keep_alive_s: u32,
     /// What is told of jobs that ask for no notifications of their own.
     pub default_notifications: Actions,
     /// The mail server; without one, e-mails are logged as not sent.
@@ -83,6 +88,7 @@ impl Settings {
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
             anonymous_watchers: false,
+            watch_keep_alive_s: 15,
             default_notifications: Actions::websocket_for_all(),
             mail: None,
             clock: Arc::new(SystemClock),
@@ -104,6 +110,7 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
+    pub(crate) keep_alive: Duration,
     pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
@@ -202,6 +209,7 @@ impl Running {
             hub: Hub::default(),
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
+            keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
             default_notifications: settings.default_notifications,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
@@ -227,6 +235,10 @@ impl Running {
         self.stop.send_replace(true);
         if self.serving.await.is_err() || self.tasks.await.is_err() {
             tracing::error!("a part of the server ended with a panic");
+        }
+        // Sockets are no connections of the accept loop any more; each says good-bye by itself, within a second.
+        if tokio::time::timeout(SOCKETS_MAX, self.app.hub.all_closed()).await.is_err() {
+            tracing::warn!("sockets that did not close in time were cut off");
         }
         if let Err(error) = tasks::flush_soft_state(&self.app).await {
             tracing::error!(%error, "the last-seen times could not be kept");

@@ -1,6 +1,6 @@
 //! The postman against a mail server on loopback, with a clock that is turned by hand.
 
-#[expect(dead_code, reason = "the scenarios need more of it")]
+#[expect(dead_code, unreachable_pub, reason = "it is shared with the scenarios, which need more of it")]
 #[path = "../../../tests/harness/smtp.rs"]
 mod smtp;
 
