@@ -155,3 +155,29 @@ async fn what_people_wrote_can_not_forge_a_line_of_the_log() {
     wait_for_log(&lab, &format!("told {printed}\\n{mark}"));
     assert!(!lab.server(|server| server.said()).lines().any(|line| line.starts_with(mark)));
 }
+
+#[tokio::test]
+async fn a_child_of_a_workflow_leaves_to_its_parent_what_it_is_not_told_to_say() {
+    let lab = Lab::start();
+    let stage = lab.unique("stage");
+    lab.import(crate::harness::document(&stage)).await.expect(200);
+    let flow = json!({
+        "name": lab.unique("flow"), "version": 1, "description": "", "scope": "public", "licence": "Apache 2.0",
+        "specific": {"nodes": {"scan": {"name": stage}}, "dependencies": []},
+    });
+    let flow = lab.import(flow).await.expect(200).pk();
+    let body = json!({
+        "input_values": {},
+        "notification_override": {"actions": {"on_finish": [{"message": "parent finished {pk}."}]}},
+        "child_notification_overrides": {"scan": {"actions": {"on_finish": [
+            {"message": "suppressed {pk}."}, {"message": "loud {pk}.", "suppress_for_parent": false},
+        ]}}},
+    });
+    let parent = lab.post(&format!("/v1/job-templates/{flow}/create-job")).json(body).await.expect(200).pk();
+    let spec = json!({"expressions": [{"type": "exact", "field": "parent", "value": parent}]});
+    let child = lab.post("/v1/jobs/list").json(spec).await.expect(200).pks()[0];
+    run(&lab, child).await;
+    wait_for_log(&lab, &format!("parent finished {parent}."));
+    let said = lab.server(|server| server.said());
+    assert!(said.contains(&format!("loud {child}.")) && !said.contains("suppressed"), "{said}");
+}
