@@ -7,6 +7,7 @@ mod due;
 mod durability;
 mod histories;
 mod layers;
+mod mail;
 mod stories;
 mod templates;
 mod watching;
