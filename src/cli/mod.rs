@@ -1,6 +1,12 @@
 //! The command line: one file per subcommand, with its arguments and its `run()`.
 
+mod backup;
+mod check;
+mod place;
+mod progress;
+mod restore;
 mod serve;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -15,6 +21,10 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Check(check::Check),
+    Verify(verify::Verify),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
 }
 
 impl Arguments {
@@ -25,6 +35,10 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Check(check) => check.run(),
+            Command::Verify(verify) => verify.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
         }
     }
 }

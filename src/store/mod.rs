@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod list;
 mod migrate;
 pub mod nodes;
+pub mod offline;
 pub mod outputs;
 mod readers;
 mod references;
@@ -29,6 +30,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -42,6 +44,9 @@ use writer::Writer;
 
 /// Connections that read at the same time: more than there are threads that run requests, so that none waits.
 const READERS: u32 = 12;
+
+/// How long the look at the database at the start may take. A larger database is looked at in part.
+const START_CHECK_MAX: Duration = Duration::from_millis(100);
 
 /// The database of one data directory. Shared by reference; closed with [`Store::close`].
 #[derive(Debug)]
@@ -57,6 +62,10 @@ impl Store {
     /// When the file is of a newer labrun, of another program, or no database at all. Nothing is changed then.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let mut connection = readers::open_writer(path)?;
+        let problems = offline::quick_check(&connection, START_CHECK_MAX).map_err(OpenError::unreadable)?;
+        if let Some(problem) = problems.and_then(|problems| problems.into_iter().next()) {
+            return Err(OpenError::Damaged(problem));
+        }
         migrate::migrate(&mut connection)?;
         let readers = Readers::open(path, READERS)?;
         let writer = Writer::start(connection, clock).map_err(|error| match error {
@@ -64,6 +73,11 @@ impl Store {
             _ => OpenError::Setting("a thread for the writer"),
         })?;
         Ok(Self { writer, readers })
+    }
+
+    /// Says whether any row names bytes, so that their directory must be there.
+    pub fn names_any_bytes(&self) -> Result<bool, Error> {
+        self.read(offline::names_any)
     }
 
     /// Finishes what is queued and closes the database. Blocks; calls after it are told that the store is closing.
