@@ -342,6 +342,10 @@ pub enum Refusal {
     NodeBusy,
     /// The phase does not allow the action (406).
     Phase(Phase),
+    /// The job is a meta-job, which only its children move (403).
+    MetaJob,
+    /// The job is a child of a meta-job, which is cancelled from the top alone (406).
+    Child,
 }
 
 /// Decides what an action does to a job that stands in `state`. 403 comes before 406, and 406 changes nothing

@@ -30,6 +30,7 @@ use crate::domain::time::{Clock, SystemClock};
 use crate::store::Store;
 use auth::Tokens;
 use claims::Claims;
+use handlers::logs::LogHub;
 use passwords::Passwords;
 use routes::Router;
 use soft::SoftState;
@@ -91,6 +92,7 @@ pub(crate) struct App {
     pub(crate) signs: tasks::SignsOfLife,
     pub(crate) claims: Claims,
     pub(crate) hub: Hub,
+    pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
@@ -186,6 +188,7 @@ impl Running {
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
             hub: Hub::default(),
+            logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,

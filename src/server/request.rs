@@ -74,7 +74,7 @@ impl Body {
     }
 
     /// Gives the whole body, if it is not larger than `bytes_max`.
-    async fn whole(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
+    pub(crate) async fn whole(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
         let mut first = None;
         let mut rest = BytesMut::new();
         while let Some(piece) = self.next().await? {

@@ -10,7 +10,7 @@ use warp::reply::Response;
 
 use super::error::ApiError;
 use super::handlers::{
-    auth, blobs, bundle, catalogue, claims, jobs, nodes, outputs, status, templates, users,
+    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, users,
 };
 use super::request::{Call, decimal};
 use super::watch::{sse, websocket};
@@ -216,6 +216,8 @@ fn table() -> Vec<Route> {
         verb("jobs.claim",         POST,   "/v1/jobs/claim",          W::Node,            T::None, |c| Box::pin(claims::claim(c))),
         verb("jobs.unhold",        POST,   "/v1/jobs/{pk}/unhold",    W::StaffOrCreator,  T::Job,  |c| Box::pin(claims::unhold(c))),
         row("jobs.attempts",       GET,    "/v1/jobs/{pk}/attempts",  W::User,            T::Job,  |c| Box::pin(claims::attempts(c))),
+        row("jobs.append_log",     POST,   "/v1/jobs/{pk}/log",       W::Holder,          T::Job,  |c| Box::pin(logs::append(c))),
+        row("jobs.read_log",       GET,    "/v1/jobs/{pk}/log",       W::User,            T::Job,  |c| Box::pin(logs::read(c))),
         row("jobs.manifest",       GET,    "/v1/jobs/{pk}/manifest",  W::User,            T::Job,  |c| Box::pin(bundle::manifest(c))),
         row("jobs.archive",        GET,    "/v1/jobs/{pk}/archive",   W::User,            T::Job,  |c| Box::pin(bundle::archive(c))),
         row("jobs.get_output_info", GET,   "/v1/jobs/{pk}/outputs/{name}/{type}/info", W::User, T::Job, |c| Box::pin(outputs::info(c))),

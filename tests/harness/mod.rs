@@ -7,5 +7,5 @@ pub mod raw;
 mod request;
 
 pub use lab::{ADMIN, Held, Lab, OTHER, USER, document};
-pub use process::{PASSWORD, Server, Setup, deadline, until};
+pub use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub use request::{Reply, Request};

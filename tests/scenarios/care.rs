@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Held, Lab, Server, Setup, dump};
+use crate::harness::{Held, Lab, Server, Setup, binary, dump};
 
 /// Runs the binary; gives whether it succeeded, and all that it printed.
 fn labrun(arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_labrun")).args(arguments).output().expect("the binary runs");
+    let output = Command::new(binary()).args(arguments).output().expect("the binary runs");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }

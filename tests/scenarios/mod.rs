@@ -2,5 +2,8 @@
 
 mod bad_input;
 mod care;
+mod claims;
+mod crash;
+mod due;
 mod histories;
 mod layers;

@@ -7,6 +7,7 @@ pub(super) mod catalogue;
 pub(super) mod claims;
 pub(super) mod jobs;
 mod lists;
+pub(super) mod logs;
 pub(super) mod nodes;
 pub(super) mod outputs;
 pub(super) mod status;
