@@ -9,6 +9,6 @@ pub mod smtp;
 mod watcher;
 
 pub use lab::{ADMIN, Held, Lab, OTHER, USER, document};
-pub use process::{PASSWORD, Server, Setup, deadline, until};
+pub use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub use request::{Reply, Request};
 pub use watcher::{Events, Piece, Said, Socket};

@@ -1,8 +1,10 @@
 //! What takes more than one route to tell.
 
 mod bad_input;
+mod care;
 mod claims;
 mod concurrency;
+mod crash;
 mod due;
 mod durability;
 mod histories;
