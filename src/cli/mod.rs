@@ -2,12 +2,17 @@
 
 mod backup;
 mod check;
+mod notifications;
 mod place;
 mod progress;
 mod restore;
+mod retention;
 mod serve;
 mod verify;
 
+use std::path::Path;
+
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// A job server that ships beside a lab instrument: one binary, one data directory, one command.
@@ -25,6 +30,7 @@ enum Command {
     Verify(verify::Verify),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Retention(retention::Retention),
 }
 
 impl Arguments {
@@ -39,6 +45,16 @@ impl Arguments {
             Command::Verify(verify) => verify.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
+            Command::Retention(retention) => retention.run(),
         }
     }
+}
+
+/// Reads a secret from the first line of a file.
+fn first_line(file: &Path) -> anyhow::Result<String> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("the password file {} can't be read", file.display()))?;
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    anyhow::ensure!(!line.is_empty(), "the password file {} is empty", file.display());
+    Ok(line)
 }

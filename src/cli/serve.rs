@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::notifications::Notifications;
 use crate::server::{Running, Settings};
 
 /// Serve the jobs API until Ctrl-C or SIGTERM.
@@ -51,9 +52,19 @@ pub(super) struct Serve {
     #[arg(long, env = "LABRUN_HEADROOM_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
     headroom_bytes: u64,
 
+    #[command(flatten)]
+    ages: super::retention::Ages,
+
     /// Let jobs be watched by WebSocket without a token, as clients of the reference do
     #[arg(long, env = "LABRUN_ANONYMOUS_WATCHERS")]
     anonymous_watchers: bool,
+
+    /// How long a watcher may hear nothing before it is told that the server is still there, in seconds
+    #[arg(long, env = "LABRUN_WATCH_KEEP_ALIVE_S", value_name = "SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    watch_keep_alive_s: u32,
+    #[command(flatten)]
+    notifications: Notifications,
 }
 
 impl Serve {
@@ -75,14 +86,9 @@ impl Serve {
         };
         let admin_password = match self.admin_password_file {
             None => self.admin_password,
-            Some(file) => {
-                let text = std::fs::read_to_string(&file)
-                    .with_context(|| format!("the password file {} can't be read", file.display()))?;
-                let line = text.lines().next().unwrap_or_default().to_owned();
-                anyhow::ensure!(!line.is_empty(), "the password file {} is empty", file.display());
-                Some(line)
-            }
+            Some(file) => Some(super::first_line(&file)?),
         };
+        let (default_notifications, mail) = self.notifications.settings()?;
         Ok(Settings {
             listen: self.listen,
             admin_password,
@@ -90,7 +96,11 @@ impl Serve {
             refresh_token_lifetime_s: self.refresh_token_lifetime_s,
             output_bytes_max: self.output_bytes_max,
             headroom_bytes: self.headroom_bytes,
+            ages: self.ages.in_seconds(),
             anonymous_watchers: self.anonymous_watchers,
+            watch_keep_alive_s: self.watch_keep_alive_s,
+            default_notifications,
+            mail,
             ..Settings::new(data_dir)
         })
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1::UpgradeableConnection;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use warp::Filter;
 use warp::path::FullPath;
 
@@ -22,9 +23,13 @@ const HEADERS_MAX: usize = 100;
 /// A pause after a failed accept, so that a full file table does not turn into a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where a connection comes from; put into every request's extensions.
-#[derive(Debug, Clone, Copy)]
-struct Peer(SocketAddr);
+/// The connection that a request came on; put into every request's extensions.
+#[derive(Debug, Clone)]
+struct Peer {
+    address: SocketAddr,
+    /// Cuts the connection, whatever is on its way.
+    hang_up: Arc<Notify>,
+}
 
 /// Serves until the app stops; then lets the requests under way end for up to `drain_max`, and cuts off the rest.
 pub(super) async fn serve(listener: TcpListener, app: Arc<App>, drain_max: Duration) {
@@ -53,12 +58,15 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>, drain_max: Durat
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let service = service.clone();
+        let peer = Peer { address, hang_up: Arc::default() };
+        let hang_up = peer.hang_up.clone();
         let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(Peer(address));
+            request.extensions_mut().insert(peer.clone());
             hyper::service::Service::call(&service, request)
         });
         let future = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
-        let connection = Connection { stopping: stopping.clone(), cut_off: cut_off.subscribe(), _open: open.clone() };
+        let (stopping, cut_off) = (stopping.clone(), cut_off.subscribe());
+        let connection = Connection { stopping, cut_off, hang_up, _open: open.clone() };
         tokio::spawn(connection.run(address, future));
     }
     drop((listener, open));
@@ -74,6 +82,8 @@ struct Connection {
     stopping: watch::Receiver<bool>,
     /// Turns true when even that may not end any more.
     cut_off: watch::Receiver<bool>,
+    /// Given by a request whose client does not read its answer.
+    hang_up: Arc<Notify>,
     _open: tokio::sync::mpsc::Sender<()>,
 }
 
@@ -101,6 +111,7 @@ impl Connection {
                     future.as_mut().graceful_shutdown();
                 }
                 _ = self.cut_off.wait_for(|cut| *cut) => return,
+                () = self.hang_up.notified() => return,
             }
         }
     }
@@ -110,19 +121,19 @@ impl Connection {
 /// would fall through to a filter that is not there.
 fn filter(app: Arc<App>) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let upgrade = warp::ws().map(Some).or(warp::any().map(|| None)).unify();
     warp::any()
         .and(warp::method())
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
-        .and(upgrade)
+        // hyper puts it there when the client asks for an upgrade; the handshake stands in `watch/upgrade.rs`.
+        .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
         .then(move |method, path: FullPath, query, headers, peer: Option<Peer>, upgrade, body| {
             let body = Body::new(body);
-            let peer = peer.map(|Peer(address)| address);
-            let path = path.as_str().to_owned();
-            request::answer(app.clone(), Incoming { method, path, query, headers, peer, upgrade, body })
+            let (peer, hang_up) = peer.map(|Peer { address, hang_up }| (address, hang_up)).unzip();
+            let (path, hang_up) = (path.as_str().to_owned(), hang_up.unwrap_or_default());
+            request::answer(app.clone(), Incoming { method, path, query, headers, peer, hang_up, upgrade, body })
         })
 }

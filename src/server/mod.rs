@@ -7,6 +7,7 @@ pub mod download;
 mod error;
 mod handlers;
 mod listen;
+mod mail;
 mod passwords;
 mod request;
 pub mod routes;
@@ -26,8 +27,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::blobs::Blobs;
+use crate::domain::notification::Actions;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::Store;
+use crate::store::notify::Telling;
 use auth::Tokens;
 use claims::Claims;
 use handlers::logs::LogHub;
@@ -37,8 +40,13 @@ use soft::SoftState;
 use throttle::Throttle;
 use watch::Hub;
 
+pub use mail::{MailSettings, SmtpTls};
+
 /// How long a stop waits for the requests under way.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// How long a stop waits for the good-byes of sockets, beyond that.
+const SOCKETS_MAX: Duration = Duration::from_secs(2);
 
 /// What a server is told at its start.
 #[derive(Clone)]
@@ -59,6 +67,14 @@ pub struct Settings {
     pub headroom_bytes: u64,
     /// Whether jobs can be watched by WebSocket without a token, as the reference's clients do.
     pub anonymous_watchers: bool,
+    /// How long a watcher may hear nothing before it is told that the server is still there, in seconds; not 0.
+    pub watch_keep_alive_s: u32,
+    /// What is told of jobs that ask for no notifications of their own.
+    pub default_notifications: Actions,
+    /// The mail server; without one, e-mails are logged as not sent.
+    pub mail: Option<MailSettings>,
+    /// How long jobs and outputs are kept; for ever, if nothing is set.
+    pub ages: crate::store::retention::Ages,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -75,6 +91,10 @@ impl Settings {
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
             anonymous_watchers: false,
+            watch_keep_alive_s: 15,
+            default_notifications: Actions::websocket_for_all(),
+            mail: None,
+            ages: crate::store::retention::Ages::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -94,8 +114,11 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
+    pub(crate) keep_alive: Duration,
+    pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
+    pub(crate) ages: crate::store::retention::Ages,
     /// Turns true when the server stops; whatever runs for long ends then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
 }
@@ -137,6 +160,9 @@ pub enum StartError {
     /// The database can't be written.
     #[error("the database can't be written: {0}")]
     FirstWrite(String),
+    /// The settings of e-mail can't be used.
+    #[error("e-mail can't be sent: {0}")]
+    Mail(String),
     /// The table of routes is wrong.
     #[error("the table of routes is wrong: {0}")]
     Routes(String),
@@ -160,7 +186,9 @@ impl Running {
         let dir = settings.data_dir.clone();
         let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
         let lock = crate::care::lock(&dir, settings.clock.now())?;
-        let store = Arc::new(Store::open(&dir.join("labrun.db"), settings.clock.clone())?);
+        let mailer = settings.mail.map(mail::Mailer::new).transpose().map_err(StartError::Mail)?;
+        let telling = Telling::new(settings.default_notifications.clone(), mailer.is_some());
+        let store = Arc::new(Store::open_telling(&dir.join("labrun.db"), settings.clock.clone(), telling)?);
         if !dir.join("blobs").is_dir() && store.names_any_bytes().map_err(|error| unusable(io::Error::other(error)))? {
             return Err(StartError::BlobsMissing { dir });
         }
@@ -190,12 +218,15 @@ impl Running {
             hub: Hub::default(),
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
+            keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
+            default_notifications: settings.default_notifications,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
+            ages: settings.ages,
             stopping,
         });
         let serving = tokio::spawn(listen::serve(listener, app.clone(), DRAIN_MAX));
-        let tasks = tokio::spawn(tasks::run(app.clone()));
+        let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
         Ok(Self { app, address, made_password, stop, serving, tasks, _lock: lock })
     }
 
@@ -214,6 +245,10 @@ impl Running {
         self.stop.send_replace(true);
         if self.serving.await.is_err() || self.tasks.await.is_err() {
             tracing::error!("a part of the server ended with a panic");
+        }
+        // Sockets are no connections of the accept loop any more; each says good-bye by itself, within a second.
+        if tokio::time::timeout(SOCKETS_MAX, self.app.hub.all_closed()).await.is_err() {
+            tracing::warn!("sockets that did not close in time were cut off");
         }
         if let Err(error) = tasks::flush_soft_state(&self.app).await {
             tracing::error!(%error, "the last-seen times could not be kept");

@@ -9,9 +9,7 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use super::error::ApiError;
-use super::handlers::{
-    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, users,
-};
+use super::handlers::{auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, users};
 use super::request::{Call, decimal};
 use super::watch::{sse, websocket};
 use crate::store::catalogue::{CATALOGUES, Catalogue};

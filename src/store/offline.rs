@@ -74,6 +74,11 @@ impl Offline {
         Ok(Self(connection))
     }
 
+    /// Gives the connection, for reads that other files of the store know how to make.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+
     /// Asks SQLite whether the file is sound: `None` when the time was up before it was through, else what is wrong.
     pub fn quick_check(&self, at_most: Duration) -> Result<Option<Vec<String>>, Error> {
         quick_check(&self.0, at_most)
@@ -173,8 +178,6 @@ impl Offline {
             }
         }
         copy.pragma_update(None, "journal_mode", "DELETE")?;
-        // Half uploads are not copied, so that nothing may say that they can go on.
-        copy.execute("DELETE FROM uploads", [])?;
         copy.close().map_err(|(_, error)| error)?;
         std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::Broken(error.to_string()))
     }
@@ -193,7 +196,9 @@ pub(super) fn quick_check(connection: &Connection, at_most: Duration) -> Result<
         let found = texts(connection, &format!("PRAGMA quick_check({PROBLEMS_MAX})"));
         drop(done);
         match found {
-            Err(Error::Sqlite(error)) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
+            Err(Error::Sqlite(error))
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) =>
+            {
                 Ok(None)
             }
             found => found.map(Some),
@@ -216,8 +221,8 @@ pub fn mark_damaged(
     whole_again: &[String],
     now: Timestamp,
 ) -> Result<(), Error> {
-    let mut connection =
-        super::readers::open_writer(path).map_err(|error| Error::Broken(format!("the marks were not kept: {error}")))?;
+    let mut connection = super::readers::open_writer(path)
+        .map_err(|error| Error::Broken(format!("the marks were not kept: {error}")))?;
     let tx = connection.transaction()?;
     for (sha256, damage) in damaged {
         tx.execute(

@@ -3,7 +3,14 @@
 mod bad_input;
 mod care;
 mod claims;
+mod concurrency;
 mod crash;
 mod due;
+mod durability;
+mod faults;
 mod histories;
 mod layers;
+mod retention;
+mod stories;
+mod templates;
+mod workflows;
