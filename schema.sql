@@ -395,20 +395,3 @@ CREATE TABLE damaged_blobs (
     -- What was wrong, a sentence for people.
     damage      TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
-
--- Resumable uploads on their way. Their bytes lie in `blobs/resumable/KEY`.
-CREATE TABLE uploads (
-    key             TEXT    PRIMARY KEY CHECK (length(key) = 32),
-    creator         INTEGER NOT NULL REFERENCES users,
-    size            INTEGER NOT NULL CHECK (size >= 0),
-    -- How many bytes are on disk for certain; what the file has beyond them does not count.
-    received        INTEGER NOT NULL DEFAULT 0 CHECK (received BETWEEN 0 AND size),
-    -- What the bytes must hash to, if their sender said so.
-    expected        TEXT    CHECK (length(expected) = 64),
-    -- The metadata as it was sent.
-    metadata        TEXT    NOT NULL,
-    expiry_time     INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- Those that were given up, asked by the sweep.
-CREATE INDEX uploads_by_expiry ON uploads (expiry_time);

@@ -6,6 +6,7 @@ mod notifications;
 mod place;
 mod progress;
 mod restore;
+mod retention;
 mod serve;
 mod verify;
 
@@ -29,6 +30,7 @@ enum Command {
     Verify(verify::Verify),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Retention(retention::Retention),
 }
 
 impl Arguments {
@@ -43,6 +45,7 @@ impl Arguments {
             Command::Verify(verify) => verify.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
+            Command::Retention(retention) => retention.run(),
         }
     }
 }

@@ -52,6 +52,9 @@ pub(super) struct Serve {
     #[arg(long, env = "LABRUN_HEADROOM_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
     headroom_bytes: u64,
 
+    #[command(flatten)]
+    ages: super::retention::Ages,
+
     /// Let jobs be watched by WebSocket without a token, as clients of the reference do
     #[arg(long, env = "LABRUN_ANONYMOUS_WATCHERS")]
     anonymous_watchers: bool,
@@ -93,6 +96,7 @@ impl Serve {
             refresh_token_lifetime_s: self.refresh_token_lifetime_s,
             output_bytes_max: self.output_bytes_max,
             headroom_bytes: self.headroom_bytes,
+            ages: self.ages.in_seconds(),
             anonymous_watchers: self.anonymous_watchers,
             watch_keep_alive_s: self.watch_keep_alive_s,
             default_notifications,

@@ -73,6 +73,8 @@ pub struct Settings {
     pub default_notifications: Actions,
     /// The mail server; without one, e-mails are logged as not sent.
     pub mail: Option<MailSettings>,
+    /// How long jobs and outputs are kept; for ever, if nothing is set.
+    pub ages: crate::store::retention::Ages,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -92,6 +94,7 @@ impl Settings {
             watch_keep_alive_s: 15,
             default_notifications: Actions::websocket_for_all(),
             mail: None,
+            ages: crate::store::retention::Ages::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -115,6 +118,7 @@ pub(crate) struct App {
     pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
+    pub(crate) ages: crate::store::retention::Ages,
     /// Turns true when the server stops; whatever runs for long ends then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
 }
@@ -218,6 +222,7 @@ impl Running {
             default_notifications: settings.default_notifications,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
+            ages: settings.ages,
             stopping,
         });
         let serving = tokio::spawn(listen::serve(listener, app.clone(), DRAIN_MAX));

@@ -26,6 +26,7 @@ pub mod offline;
 pub mod outputs;
 mod readers;
 mod references;
+pub mod retention;
 mod seed;
 pub mod templates;
 pub mod users;

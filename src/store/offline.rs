@@ -74,6 +74,11 @@ impl Offline {
         Ok(Self(connection))
     }
 
+    /// Gives the connection, for reads that other files of the store know how to make.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+
     /// Asks SQLite whether the file is sound: `None` when the time was up before it was through, else what is wrong.
     pub fn quick_check(&self, at_most: Duration) -> Result<Option<Vec<String>>, Error> {
         quick_check(&self.0, at_most)
@@ -173,8 +178,6 @@ impl Offline {
             }
         }
         copy.pragma_update(None, "journal_mode", "DELETE")?;
-        // Half uploads are not copied, so that nothing may say that they can go on.
-        copy.execute("DELETE FROM uploads", [])?;
         copy.close().map_err(|(_, error)| error)?;
         std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::Broken(error.to_string()))
     }

@@ -2,6 +2,7 @@
 
 mod due;
 mod mail;
+mod retention;
 mod sweep;
 
 use std::sync::Arc;
@@ -17,12 +18,12 @@ pub(super) use sweep::reclaim;
 /// How long soft state (last seen, last login) may stay in memory only.
 const FLUSH_EVERY: Duration = Duration::from_secs(3);
 
-/// How often the sweep looks for bytes that nothing refers to.
+/// How often retention and the sweep look for what is to go.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Runs until the server stops.
 pub(super) async fn run(app: Arc<App>, mailer: Option<Mailer>) {
-    let sweep = tokio::spawn(every(app.clone(), SWEEP_EVERY, sweep_or_warn));
+    let sweep = tokio::spawn(every(app.clone(), SWEEP_EVERY, tidy_up));
     let due = tokio::spawn(due::run(app.clone()));
     let claims = tokio::spawn(super::claims::run(app.clone()));
     let mail = tokio::spawn(run_mail(app.clone(), mailer));
@@ -75,7 +76,12 @@ async fn every<F: Future<Output = ()>>(app: Arc<App>, pause: Duration, step: imp
     }
 }
 
-async fn sweep_or_warn(app: Arc<App>) {
+async fn tidy_up(app: Arc<App>) {
+    match retention::retain_once(&app, app.ages).await {
+        Ok(0) => {}
+        Ok(gone) => tracing::info!(gone, "jobs and outputs that were kept long enough are deleted"),
+        Err(error) => tracing::warn!(%error, "retention broke off; it is tried again"),
+    }
     match sweep::sweep_once(&app).await {
         Ok(0) => {}
         Ok(removed) => tracing::info!(removed, "bytes that nothing referred to for a day are gone"),
