@@ -1,0 +1,67 @@
+//! Acknowledged durable transitions per second, against SQLite by itself on the same disk.
+
+use tempfile::TempDir;
+
+use crate::Scale;
+use crate::drive::{Log, Worker, round};
+use crate::lab::{Caller, Lab};
+use crate::peers::raw::RawWrites;
+use crate::report::{Budget, Figure, Report};
+use crate::stats::median;
+
+/// A node that says how far it has come, again and again.
+pub(crate) struct Progress {
+    /// The node's connection.
+    pub(crate) node: Caller,
+    /// The job it works on.
+    pub(crate) job: i64,
+}
+
+impl Worker for Progress {
+    async fn cycle(&mut self, log: &mut Log) -> anyhow::Result<()> {
+        let path = format_args!("/v1/jobs/{}/progress/0.5", self.job);
+        self.node.timed(log, "progress", "POST", path, b"").await.map(drop)
+    }
+}
+
+/// Gives nodes that each work on a job.
+pub(crate) async fn working(lab: &mut Lab, count: usize) -> anyhow::Result<Vec<Progress>> {
+    let mut workers = Vec::with_capacity(count);
+    for mut node in lab.nodes(count).await? {
+        let job = node.begin(lab.template).await?;
+        workers.push(Progress { node, job });
+    }
+    Ok(workers)
+}
+
+/// Measures it.
+pub(crate) async fn run(scale: Scale, report: &mut Report) -> anyhow::Result<()> {
+    let dir = TempDir::with_prefix("labrun-bench-")?;
+    let raw = RawWrites::open(dir.path())?;
+    let mut lab = Lab::start().await?;
+    for connections in [1, 8, 64, 256] {
+        let mut workers = working(&mut lab, connections).await?;
+        let (mut ours, mut single, mut batched) = (Vec::new(), Vec::new(), Vec::new());
+        let mut log = Log::default();
+        for _ in 0..Scale::ROUNDS {
+            ours.push(round(&mut workers, scale.round(), &mut log).await?);
+            single.push(raw.round(scale.round(), 1)?);
+            batched.push(raw.round(scale.round() / 2, u32::try_from(connections)?)?);
+        }
+        let (rate, single, batched) = (median(&ours), median(&single), median(&batched));
+        let name = format!("transitions, {connections} connections");
+        let figure = Figure::new(&name, rate, "/s").against("one commit per write", single);
+        report.add(if connections == 64 { figure.budget(Budget::RatioAtLeast(5.0)) } else { figure });
+        if connections == 1 {
+            let figure = Figure::new("transition, latency of one connection", 1e6 / rate, "us");
+            report.add(figure.against("bare commit", 1e6 / single).budget(Budget::RatioAtMost(1.5)));
+        } else {
+            let what = format!("the same loop, {connections} to a commit");
+            report.add(Figure::new(&name, rate, "/s").against(&what, batched));
+        }
+        for (_, times) in log.steps() {
+            report.note(format!("{name}: {}", times.summary()));
+        }
+    }
+    Ok(())
+}
