@@ -1,7 +1,11 @@
 //! The command line: one file per subcommand, with its arguments and its `run()`.
 
+mod notifications;
 mod serve;
 
+use std::path::Path;
+
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// A job server that ships beside a lab instrument: one binary, one data directory, one command.
@@ -27,4 +31,13 @@ impl Arguments {
             Command::Serve(serve) => serve.run(),
         }
     }
+}
+
+/// Reads a secret from the first line of a file.
+fn first_line(file: &Path) -> anyhow::Result<String> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("the password file {} can't be read", file.display()))?;
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    anyhow::ensure!(!line.is_empty(), "the password file {} is empty", file.display());
+    Ok(line)
 }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::notifications::Notifications;
 use crate::server::{Running, Settings};
 
 /// Serve the jobs API until Ctrl-C or SIGTERM.
@@ -59,6 +60,8 @@ pub(super) struct Serve {
     #[arg(long, env = "LABRUN_WATCH_KEEP_ALIVE_S", value_name = "SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u32).range(1..))]
     watch_keep_alive_s: u32,
+    #[command(flatten)]
+    notifications: Notifications,
 }
 
 impl Serve {
@@ -80,14 +83,9 @@ impl Serve {
         };
         let admin_password = match self.admin_password_file {
             None => self.admin_password,
-            Some(file) => {
-                let text = std::fs::read_to_string(&file)
-                    .with_context(|| format!("the password file {} can't be read", file.display()))?;
-                let line = text.lines().next().unwrap_or_default().to_owned();
-                anyhow::ensure!(!line.is_empty(), "the password file {} is empty", file.display());
-                Some(line)
-            }
+            Some(file) => Some(super::first_line(&file)?),
         };
+        let (default_notifications, mail) = self.notifications.settings()?;
         Ok(Settings {
             listen: self.listen,
             admin_password,
@@ -97,6 +95,8 @@ impl Serve {
             headroom_bytes: self.headroom_bytes,
             anonymous_watchers: self.anonymous_watchers,
             watch_keep_alive_s: self.watch_keep_alive_s,
+            default_notifications,
+            mail,
             ..Settings::new(data_dir)
         })
     }

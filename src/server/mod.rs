@@ -7,6 +7,7 @@ pub mod download;
 mod error;
 mod handlers;
 mod listen;
+mod mail;
 mod passwords;
 mod request;
 pub mod routes;
@@ -25,8 +26,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::blobs::Blobs;
+use crate::domain::notification::Actions;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::Store;
+use crate::store::notify::Telling;
 use auth::Tokens;
 use claims::Claims;
 use handlers::logs::LogHub;
@@ -35,6 +38,8 @@ use routes::Router;
 use soft::SoftState;
 use throttle::Throttle;
 use watch::Hub;
+
+pub use mail::{MailSettings, SmtpTls};
 
 /// How long a stop waits for the requests under way.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -63,6 +68,10 @@ pub struct Settings {
     pub anonymous_watchers: bool,
     /// How long a watcher may hear nothing before it is told that the server is still there, in seconds; not 0.
     pub watch_keep_alive_s: u32,
+    /// What is told of jobs that ask for no notifications of their own.
+    pub default_notifications: Actions,
+    /// The mail server; without one, e-mails are logged as not sent.
+    pub mail: Option<MailSettings>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -80,6 +89,8 @@ impl Settings {
             headroom_bytes: 256 << 20,
             anonymous_watchers: false,
             watch_keep_alive_s: 15,
+            default_notifications: Actions::websocket_for_all(),
+            mail: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -100,6 +111,7 @@ pub(crate) struct App {
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
     pub(crate) keep_alive: Duration,
+    pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
     /// Turns true when the server stops; whatever runs for long ends then.
@@ -142,6 +154,9 @@ pub enum StartError {
     /// The database can't be written.
     #[error("the database can't be written: {0}")]
     FirstWrite(String),
+    /// The settings of e-mail can't be used.
+    #[error("e-mail can't be sent: {0}")]
+    Mail(String),
     /// The table of routes is wrong.
     #[error("the table of routes is wrong: {0}")]
     Routes(String),
@@ -165,7 +180,9 @@ impl Running {
         let dir = settings.data_dir.clone();
         let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
         let lock = lock(&settings)?;
-        let store = Arc::new(Store::open(&dir.join("labrun.db"), settings.clock.clone())?);
+        let mailer = settings.mail.map(mail::Mailer::new).transpose().map_err(StartError::Mail)?;
+        let telling = Telling::new(settings.default_notifications.clone(), mailer.is_some());
+        let store = Arc::new(Store::open_telling(&dir.join("labrun.db"), settings.clock.clone(), telling)?);
         let blobs = Blobs::open(dir.join("blobs"), settings.headroom_bytes).map_err(unusable)?;
         let (access_s, refresh_s) = (settings.access_token_lifetime_s, settings.refresh_token_lifetime_s);
         let tokens = Tokens::open(&dir.join("token.key"), access_s, refresh_s).map_err(unusable)?;
@@ -193,12 +210,13 @@ impl Running {
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
             keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
+            default_notifications: settings.default_notifications,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
             stopping,
         });
         let serving = tokio::spawn(listen::serve(listener, app.clone(), DRAIN_MAX));
-        let tasks = tokio::spawn(tasks::run(app.clone()));
+        let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
         Ok(Self { app, address, made_password, stop, serving, tasks, _lock: lock })
     }
 

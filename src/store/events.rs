@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
 
 use super::list::Selection;
-use super::{Error, Store, WriteTx, found};
+use super::{Error, Store, WriteTx, found, notify};
 use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::{Phase, Transition};
 use crate::domain::notification::Message;
@@ -24,7 +24,7 @@ pub(super) struct NewEvent<'a> {
     pub(super) data: &'a str,
 }
 
-/// Appends an event.
+/// Appends an event, and sees to the notifications that it calls for.
 pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>) -> Result<(), Error> {
     let NewEvent { job, transition, node, progress, error, description, data } = event;
     let connection = tx.connection();
@@ -35,7 +35,7 @@ pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>) -> Result<(), Error
         )?
         .execute(params![job, tx.now(), transition, node, progress, error, description, data])?;
     tx.note_event(connection.last_insert_rowid());
-    Ok(())
+    notify::tell(tx, event)
 }
 
 /// An event as watchers are told of it.

@@ -18,8 +18,10 @@ pub mod idempotency;
 pub mod jobs;
 pub mod list;
 pub mod logs;
+pub mod mail;
 mod migrate;
 pub mod nodes;
+pub mod notify;
 pub mod outputs;
 mod readers;
 mod references;
@@ -40,6 +42,7 @@ pub use error::{Error, OpenError};
 pub use writer::WriteTx;
 
 use crate::domain::time::Clock;
+use notify::Telling;
 use readers::Readers;
 use writer::Writer;
 
@@ -56,18 +59,27 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database at `path`, making or upgrading it as needed.
+    /// Opens the database at `path`, making or upgrading it as needed. Jobs that ask for no notifications have none
+    /// but those for watchers, and no e-mail is sent.
     ///
     /// # Errors
     /// When the file is of a newer labrun, of another program, or no database at all. Nothing is changed then.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_telling(path, clock, Telling::default())
+    }
+
+    /// Opens the database as [`Store::open`] does, with a say in how transitions are told.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_telling(path: &Path, clock: Arc<dyn Clock>, telling: Telling) -> Result<Self, OpenError> {
         let mut connection = readers::open_writer(path)?;
         migrate::migrate(&mut connection)?;
         // As many as there are threads that read on the spot, and some for threads beside the runtime's.
         let threads = std::thread::available_parallelism().map_or(4, |count| count.get());
         let readers = Readers::open(path, u32::try_from(threads).unwrap_or(64) + 4)?;
         let long_readers = Readers::open(path, LONG_READERS)?;
-        let writer = Writer::start(connection, clock).map_err(|error| match error {
+        let writer = Writer::start(connection, clock, telling).map_err(|error| match error {
             Error::Sqlite(error) => OpenError::Sqlite(error),
             _ => OpenError::Setting("a thread for the writer"),
         })?;

@@ -4,7 +4,7 @@
 //! Each command runs in a savepoint of its own: one that fails, or panics, takes back its own changes and nobody
 //! else's. Replies go out after the commit, and only then.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::error::Error;
+use super::notify::{Notice, Telling};
 use crate::domain::time::{Clock, Timestamp};
 
 /// Commands that may wait; one more is told that the store is overloaded.
@@ -26,8 +27,26 @@ const BATCH_MAX: usize = 512;
 pub struct WriteTx<'a> {
     connection: &'a Connection,
     now: Timestamp,
-    last_event: Cell<Option<i64>>,
-    freed_job: Cell<bool>,
+    telling: &'a Telling,
+    news: RefCell<News>,
+}
+
+/// What is to be told once the changes are committed, and only then.
+#[derive(Debug, Default)]
+struct News {
+    last_event: Option<i64>,
+    freed_job: bool,
+    notices: Vec<Notice>,
+}
+
+impl News {
+    /// Adds what a later command has to tell.
+    fn add(&mut self, later: News) {
+        let News { last_event, freed_job, notices } = later;
+        self.last_event = last_event.or(self.last_event);
+        self.freed_job |= freed_job;
+        self.notices.extend(notices);
+    }
 }
 
 impl WriteTx<'_> {
@@ -43,12 +62,22 @@ impl WriteTx<'_> {
 
     /// Notes that an event was written, so that watchers are told after the commit.
     pub(super) fn note_event(&self, seq: i64) {
-        self.last_event.set(Some(seq));
+        self.news.borrow_mut().last_event = Some(seq);
+    }
+
+    /// Gives how the server tells of transitions.
+    pub(super) fn telling(&self) -> &Telling {
+        self.telling
+    }
+
+    /// Notes a line for the log, to be written after the commit.
+    pub(super) fn note_line(&self, notice: Notice) {
+        self.news.borrow_mut().notices.push(notice);
     }
 
     /// Notes that a job can be claimed now, so that waiting nodes are told after the commit.
     pub(super) fn note_free_job(&self) {
-        self.freed_job.set(true);
+        self.news.borrow_mut().freed_job = true;
     }
 }
 
@@ -89,6 +118,9 @@ where
 
     fn reply(self: Box<Self>, fate: Fate) {
         let result = match (self.result, fate) {
+            // It never ran, since no transaction could be begun.
+            (Err(Error::Closing), Fate::LostToFullDisk) => Err(Error::DiskFull),
+            (Err(Error::Closing), Fate::Lost) => Err(Error::Busy),
             (Ok(_), Fate::Lost) => Err(Error::Broken("the transaction could not be committed".to_owned())),
             (Ok(_), Fate::LostToFullDisk) => Err(Error::DiskFull),
             (result, _) => result,
@@ -114,14 +146,17 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread on its connection.
-    pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>, telling: Telling) -> Result<Self, Error> {
         let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
         let (told, events) = watch::channel(last);
         let (freed, free_jobs) = watch::channel(0);
         let (queue, commands) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("labrun-writer".to_owned())
-            .spawn(move || run(&connection, &commands, clock.as_ref(), &Told { events: told, free_jobs: freed }))
+            .spawn(move || {
+                let bench = Bench { connection: &connection, clock: clock.as_ref(), telling: &telling };
+                run(&bench, &commands, &Told { events: told, free_jobs: freed });
+            })
             .map_err(|error| Error::Broken(format!("the writer's thread can't be started: {error}")))?;
         Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs })
     }
@@ -167,19 +202,28 @@ struct Told {
     free_jobs: watch::Sender<u64>,
 }
 
+/// What the thread works with.
+struct Bench<'a> {
+    connection: &'a Connection,
+    clock: &'a dyn Clock,
+    telling: &'a Telling,
+}
+
 /// The thread: one transaction after another until it is told to stop.
-fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock, told: &Told) {
+fn run(bench: &Bench<'_>, commands: &Receiver<Message>, told: &Told) {
     while let Ok(Message::Run(first)) = commands.recv() {
-        let (batch, stop) = transact(connection, commands, clock, first);
-        if let Some(seq) = batch.last_event {
+        let (batch, stop) = transact(bench, commands, first);
+        if let Some(seq) = batch.news.last_event {
             told.events.send_replace(seq);
         }
-        if batch.freed_job {
+        if batch.news.freed_job {
             told.free_jobs.send_modify(|count| *count = count.wrapping_add(1));
         }
         for (command, fate) in batch.done {
             command.reply(fate);
         }
+        // After the replies, so that a slow log holds up nobody who has an answer to come.
+        batch.news.notices.iter().for_each(Notice::log);
         if stop {
             return;
         }
@@ -189,35 +233,27 @@ fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock,
 /// The commands that shared a transaction, each with what became of it.
 struct Batch {
     done: Vec<(Box<dyn Command>, Fate)>,
-    last_event: Option<i64>,
-    freed_job: bool,
+    news: News,
 }
 
 /// Runs the first command and all that queue up meanwhile in one transaction. The flag says to stop after it.
-fn transact(
-    connection: &Connection,
-    commands: &Receiver<Message>,
-    clock: &dyn Clock,
-    first: Box<dyn Command>,
-) -> (Batch, bool) {
+fn transact(bench: &Bench<'_>, commands: &Receiver<Message>, first: Box<dyn Command>) -> (Batch, bool) {
+    let Bench { connection, clock, telling } = *bench;
     let mut done: Vec<(Box<dyn Command>, Fate)> = Vec::new();
-    let mut last_event = None;
-    let mut freed_job = false;
+    let mut news = News::default();
     let mut stop = false;
     if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
         tracing::error!(%error, "no transaction could be begun");
-        // The command has not run, so its result still says that the store is closing; a full disk is told apart.
         done.push((first, fate_of(&error)));
-        return (Batch { done, last_event, freed_job }, stop);
+        return (Batch { done, news }, stop);
     }
     let mut next = Some(first);
     while let Some(mut command) = next.take() {
-        let tx = WriteTx { connection, now: clock.now(), last_event: Cell::new(None), freed_job: Cell::new(false) };
+        let tx = WriteTx { connection, now: clock.now(), telling, news: RefCell::default() };
         match run_one(&tx, command.as_mut()) {
             Ok(kept) => {
                 if kept {
-                    last_event = tx.last_event.get().or(last_event);
-                    freed_job |= tx.freed_job.get();
+                    news.add(tx.news.into_inner());
                 }
                 done.push((command, Fate::Committed));
             }
@@ -225,7 +261,7 @@ fn transact(
                 tracing::error!(%error, "a transaction was lost");
                 done.push((command, fate_of(&error)));
                 lose(connection, &mut done, fate_of(&error));
-                return (Batch { done, last_event: None, freed_job: false }, stop);
+                return (Batch { done, news: News::default() }, stop);
             }
         }
         if done.len() < BATCH_MAX {
@@ -239,9 +275,9 @@ fn transact(
     if let Err(error) = execute(connection, "COMMIT") {
         tracing::error!(%error, "a transaction could not be committed");
         lose(connection, &mut done, fate_of(&error));
-        (last_event, freed_job) = (None, false);
+        news = News::default();
     }
-    (Batch { done, last_event, freed_job }, stop)
+    (Batch { done, news }, stop)
 }
 
 /// Runs one command in a savepoint. An error here means that the whole transaction is gone or can't be trusted.
@@ -285,3 +321,7 @@ fn fate_of(error: &rusqlite::Error) -> Fate {
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@ mod lab;
 mod process;
 pub mod raw;
 mod request;
+pub mod smtp;
 mod watcher;
 
 pub use lab::{ADMIN, Held, Lab, OTHER, USER, document};

@@ -2,7 +2,13 @@
 
 mod bad_input;
 mod claims;
+mod concurrency;
 mod due;
+mod durability;
 mod histories;
 mod layers;
+mod mail;
+mod stories;
+mod templates;
 mod watching;
+mod workflows;

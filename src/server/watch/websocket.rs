@@ -14,7 +14,7 @@ use super::follower::{Follower, Next};
 use super::hub::Told;
 use super::upgrade::{Handshake, Socket};
 use crate::domain::ids::JobId;
-use crate::domain::notification::{Actions, Requested, effective};
+use crate::domain::notification::{Requested, effective};
 use crate::server::error::ApiError;
 use crate::server::request::Call;
 use crate::server::{App, raised};
@@ -80,7 +80,7 @@ impl Drop for Open {
 fn has_websocket(app: &App, job: JobId) -> Result<bool, ApiError> {
     let text = app.store.notifications_of(job)?.unwrap_or_default();
     let requested = Requested::from_json(&text).map_err(ApiError::internal)?;
-    Ok(effective(&Actions::websocket_for_all(), requested.own.as_ref()).has_websocket())
+    Ok(effective(&app.default_notifications, requested.own.as_ref()).has_websocket())
 }
 
 /// Tells everything to a watcher; gives why it ends.
