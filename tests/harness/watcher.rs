@@ -1,5 +1,7 @@
 //! Those who watch jobs: a WebSocket and a stream of server-sent events.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
@@ -11,6 +13,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::lab::{Lab, USER};
 use super::process::DEADLINE;
+
+/// How long a stream of events may last.
+const STREAM_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// Waits, but not for ever.
 async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
@@ -144,7 +149,9 @@ pub struct Events {
 impl Events {
     /// Reads a stream as `user`.
     pub async fn open(lab: &Lab, path: &str, last_id: Option<i64>) -> Self {
-        let mut request = lab.http().get(lab.url(path)).bearer_auth(lab.token(USER).await);
+        // A stream may last; each wait for its next piece has a limit of its own.
+        let request = lab.http().get(lab.url(path)).timeout(STREAM_TIME_MAX);
+        let mut request = request.bearer_auth(lab.token(USER).await);
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }

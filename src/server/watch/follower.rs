@@ -56,7 +56,7 @@ impl Follower {
     /// Gives the next event once there is one. Dropped before that, nothing is lost.
     pub(super) async fn next(&mut self) -> Result<Next, store::Error> {
         loop {
-            if let Some(told) = self.from_log()? {
+            if let Some(told) = self.next_logged()? {
                 return Ok(Next::Event(told));
             }
             let given = self.subscription.next().await;
@@ -69,7 +69,7 @@ impl Follower {
     /// Gives the next event if it is at hand.
     pub(super) fn ready(&mut self) -> Result<Option<Arc<Told>>, store::Error> {
         loop {
-            if let Some(told) = self.from_log()? {
+            if let Some(told) = self.next_logged()? {
                 return Ok(Some(told));
             }
             let Some(given) = self.subscription.ready() else { return Ok(None) };
@@ -83,7 +83,7 @@ impl Follower {
     }
 
     /// Gives the next event that was or can be read from the log, until it holds no more.
-    fn from_log(&mut self) -> Result<Option<Arc<Told>>, store::Error> {
+    fn next_logged(&mut self) -> Result<Option<Arc<Told>>, store::Error> {
         if self.page.is_empty() && self.is_catching_up {
             let page = self.app.store.events_after(self.job, self.told_up_to, EVENTS_AT_A_TIME)?;
             self.page = page.events.iter().map(told).collect::<Result<_, _>>()?;

@@ -36,8 +36,8 @@ async fn a_burst_in_few_commits_drops_nobody_who_reads() {
 
 #[tokio::test]
 async fn watchers_who_come_in_the_middle_miss_nothing_from_then_on() {
-    const COUNT: usize = 1_500;
-    const WATCHERS: usize = 120;
+    const COUNT: usize = 600;
+    const WATCHERS: usize = 100;
     let lab = Lab::start();
     let held = lab.started().await;
     progress(&lab, held, 0, COUNT).await;

@@ -115,7 +115,7 @@ async fn a_stream_outlives_the_last_transition_and_ends_with_its_job() {
 
 #[tokio::test]
 async fn nothing_is_missed_or_doubled_over_broken_connections_and_a_crash() {
-    const COUNT: usize = 600;
+    const COUNT: usize = 300;
     let lab = Lab::start();
     let held = lab.started().await;
     let path = format!("/v1/jobs/{}/events", held.job);
