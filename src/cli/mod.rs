@@ -1,7 +1,13 @@
 //! The command line: one file per subcommand, with its arguments and its `run()`.
 
+mod backup;
+mod check;
 mod notifications;
+mod place;
+mod progress;
+mod restore;
 mod serve;
+mod verify;
 
 use std::path::Path;
 
@@ -19,6 +25,10 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Check(check::Check),
+    Verify(verify::Verify),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
 }
 
 impl Arguments {
@@ -29,6 +39,10 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Check(check) => check.run(),
+            Command::Verify(verify) => verify.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod tasks;
 mod throttle;
 mod watch;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -121,13 +122,14 @@ pub(crate) struct App {
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another process uses the data directory.
-    #[error("the data directory {dir} is in use by {holder}: stop that one first, or choose another directory")]
-    InUse {
+    /// Another process uses the data directory, or it can't be used.
+    #[error(transparent)]
+    Lock(#[from] crate::care::LockError),
+    /// The folder of bytes is gone.
+    #[error("the data directory {dir} has a database, but no folder `blobs`: put it back, or restore a backup")]
+    BlobsMissing {
         /// The directory.
         dir: PathBuf,
-        /// Who holds it, as it wrote itself down.
-        holder: String,
     },
     /// The data directory can't be used.
     #[error("the data directory {dir} can't be used: {source}")]
@@ -179,10 +181,13 @@ impl Running {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let dir = settings.data_dir.clone();
         let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
-        let lock = lock(&settings)?;
+        let lock = crate::care::lock(&dir, settings.clock.now())?;
         let mailer = settings.mail.map(mail::Mailer::new).transpose().map_err(StartError::Mail)?;
         let telling = Telling::new(settings.default_notifications.clone(), mailer.is_some());
         let store = Arc::new(Store::open_telling(&dir.join("labrun.db"), settings.clock.clone(), telling)?);
+        if !dir.join("blobs").is_dir() && store.names_any_bytes().map_err(|error| unusable(io::Error::other(error)))? {
+            return Err(StartError::BlobsMissing { dir });
+        }
         let blobs = Blobs::open(dir.join("blobs"), settings.headroom_bytes).map_err(unusable)?;
         let (access_s, refresh_s) = (settings.access_token_lifetime_s, settings.refresh_token_lifetime_s);
         let tokens = Tokens::open(&dir.join("token.key"), access_s, refresh_s).map_err(unusable)?;
@@ -259,31 +264,6 @@ impl Running {
 /// Waits until a flag is true, or can't become so any more.
 async fn raised(flag: &mut tokio::sync::watch::Receiver<bool>) {
     drop(flag.wait_for(|up| *up).await);
-}
-
-/// Makes the data directory and locks it; the lock file says who holds it.
-fn lock(settings: &Settings) -> Result<std::fs::File, StartError> {
-    use std::io::{Read, Seek, Write};
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let dir = &settings.data_dir;
-    let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(dir.join("lock")).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            drop(file.read_to_string(&mut holder));
-            let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-            return Err(StartError::InUse { dir: dir.clone(), holder });
-        }
-        Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
-    }
-    let holder = format!("process {} since {}\n", std::process::id(), settings.clock.now());
-    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(unusable)?;
-    Ok(file)
 }
 
 /// Makes the staff user `admin` when there is no user at all (contract §2). Gives the password if it made one up.

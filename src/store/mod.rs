@@ -22,6 +22,7 @@ pub mod mail;
 mod migrate;
 pub mod nodes;
 pub mod notify;
+pub mod offline;
 pub mod outputs;
 mod readers;
 mod references;
@@ -34,6 +35,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -49,6 +51,9 @@ use writer::Writer;
 /// Connections for long reads. They have a pool of their own, so that many lists at once never keep a read by key
 /// waiting, which would hold up a thread that runs requests.
 const LONG_READERS: u32 = 8;
+
+/// How long the look at the database at the start may take. A larger database is looked at in part.
+const START_CHECK_MAX: Duration = Duration::from_millis(100);
 
 /// The database of one data directory. Shared by reference; closed with [`Store::close`].
 #[derive(Debug)]
@@ -74,6 +79,10 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_telling(path: &Path, clock: Arc<dyn Clock>, telling: Telling) -> Result<Self, OpenError> {
         let mut connection = readers::open_writer(path)?;
+        let problems = offline::quick_check(&connection, START_CHECK_MAX).map_err(OpenError::unreadable)?;
+        if let Some(problem) = problems.and_then(|problems| problems.into_iter().next()) {
+            return Err(OpenError::Damaged(problem));
+        }
         migrate::migrate(&mut connection)?;
         // As many as there are threads that read on the spot, and some for threads beside the runtime's.
         let threads = std::thread::available_parallelism().map_or(4, |count| count.get());
@@ -84,6 +93,11 @@ impl Store {
             _ => OpenError::Setting("a thread for the writer"),
         })?;
         Ok(Self { writer, readers, long_readers })
+    }
+
+    /// Says whether any row names bytes, so that their directory must be there.
+    pub fn names_any_bytes(&self) -> Result<bool, Error> {
+        self.read(offline::names_any)
     }
 
     /// Finishes what is queued and closes the database. Blocks; calls after it are told that the store is closing.

@@ -5,7 +5,10 @@ mod lab;
 mod process;
 pub(crate) mod raw;
 mod request;
+pub(crate) mod smtp;
+mod watcher;
 
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
-pub(crate) use process::{PASSWORD, Server, Setup, deadline, until};
+pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use request::{Reply, Request};
+pub(crate) use watcher::{Events, Piece, Said, Socket};

@@ -73,6 +73,16 @@ impl Raw {
         Some(Reply { what: "a raw request".to_owned(), status, headers, body })
     }
 
+    /// Says whether the server has closed the connection; waits until it does or sends something.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.rest.is_empty() && !self.more()
+    }
+
+    /// Throws away what came and was not looked at.
+    pub(crate) fn skip(&mut self) {
+        self.rest.clear();
+    }
+
     /// Reads a piece; false at the end.
     fn more(&mut self) -> bool {
         let mut piece = [0; 4096];
