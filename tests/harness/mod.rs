@@ -5,6 +5,7 @@ mod lab;
 mod process;
 pub(crate) mod raw;
 mod request;
+#[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
 pub(crate) mod smtp;
 mod watcher;
 

@@ -12,31 +12,31 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An e-mail that the server took.
 #[derive(Debug, Clone)]
-pub(crate) struct Delivered {
+pub struct Delivered {
     /// The sender of the envelope.
-    pub(crate) from: String,
+    pub from: String,
     /// The recipients of the envelope.
-    pub(crate) to: Vec<String>,
+    pub to: Vec<String>,
     /// Headers and text, lines ended by `\n`.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl Delivered {
     /// Gives a header's value, if it is there; folded lines are not put together.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let head = self.text.split("\n\n").next()?;
         head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
     /// Gives what comes after the headers.
-    pub(crate) fn body(&self) -> &str {
+    pub fn body(&self) -> &str {
         self.text.split_once("\n\n").map_or("", |(_, body)| body).trim_end()
     }
 }
 
 /// What the server does instead of what it should.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Answers this.
     Reply(&'static str),
     /// Says nothing any more, and waits for the client to go.
@@ -71,7 +71,7 @@ impl Shared {
 
 /// The server; it ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Smtp {
+pub struct Smtp {
     address: SocketAddr,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
@@ -79,12 +79,12 @@ pub(crate) struct Smtp {
 
 impl Smtp {
     /// Starts one on a free port.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_on(0)
     }
 
     /// Starts one on a port.
-    pub(crate) fn start_on(port: u16) -> Self {
+    pub fn start_on(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port for the mail server");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared::default());
@@ -96,39 +96,39 @@ impl Smtp {
     }
 
     /// Gives a port on which nothing listens.
-    pub(crate) fn closed_port() -> u16 {
+    pub fn closed_port() -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.local_addr().expect("its address").port()
     }
 
     /// The port that it listens on.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.address.port()
     }
 
     /// Makes it misbehave a number of times, at lines that begin with `at`: a command, such as `RCPT TO:<a@b>`, or
     /// `CONNECT`, or `TEXT` for the end of an e-mail's text.
-    pub(crate) fn fault(&self, at: &str, fault: Fault, times: usize) {
+    pub fn fault(&self, at: &str, fault: Fault, times: usize) {
         self.shared.state().faults.push((at.to_owned(), fault, times));
     }
 
     /// Asks for these credentials, base64 of `\0user\0password`, from now on.
-    pub(crate) fn demand(&self, credentials: &str) {
+    pub fn demand(&self, credentials: &str) {
         self.shared.state().credentials = Some(credentials.to_owned());
     }
 
     /// Gives what it has taken.
-    pub(crate) fn delivered(&self) -> Vec<Delivered> {
+    pub fn delivered(&self) -> Vec<Delivered> {
         self.shared.state().delivered.clone()
     }
 
     /// Gives every command that came.
-    pub(crate) fn commands(&self) -> Vec<String> {
+    pub fn commands(&self) -> Vec<String> {
         self.shared.state().commands.clone()
     }
 
     /// Waits until it has taken so many e-mails, and gives them.
-    pub(crate) fn wait_for(&self, count: usize) -> Vec<Delivered> {
+    pub fn wait_for(&self, count: usize) -> Vec<Delivered> {
         let too_few = |state: &mut State| state.delivered.len() < count;
         let waited = self.shared.news.wait_timeout_while(self.shared.state(), PATIENCE, too_few);
         let (state, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
