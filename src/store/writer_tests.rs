@@ -143,7 +143,7 @@ async fn a_transaction_that_was_lost_under_a_command_is_a_no_for_all_that_shared
     let lab = start("");
     lab.writer.call(|tx| insert(tx, 0)).await.unwrap();
     let (blocked, release) = lab.block();
-    let mut calls: Vec<std::pin::Pin<Box<dyn Future<Output = Result<(), Error>>>>> = vec![
+    let mut calls: [futures_util::future::LocalBoxFuture<'_, Result<(), Error>>; 2] = [
         Box::pin(lab.writer.call(|tx| insert(tx, 1))),
         Box::pin(lab.writer.call(|tx| {
             insert(tx, 2)?;

@@ -17,7 +17,7 @@ enum On {
     /// A free job, a held one, and so on; its node is the path's node, too.
     Created,
     /// A free job that nobody may take yet.
-    OnHold,
+    Unready,
     Held,
     Started,
     Errored,
@@ -84,7 +84,7 @@ const ACTIONS: &[(&str, &str, On)] = &[
     ("jobs.delete_output", "S", On::WithOutput),
     ("jobs.get_output_info", "A", On::WithOutput),
     ("jobs.claim", "N", On::Created),
-    ("jobs.unhold", "S creator", On::OnHold),
+    ("jobs.unhold", "S creator", On::Unready),
     ("jobs.attempts", "A", On::Started),
     ("jobs.append_log", "O", On::Started),
     ("jobs.read_log", "A", On::Started),
@@ -206,7 +206,7 @@ impl<'a> Target<'a> {
         let held = match on {
             On::Nothing => Held { job: 0, node: lab.node(USER).await },
             On::Created => Held { job: lab.job().await, node: lab.node(USER).await },
-            On::OnHold => {
+            On::Unready => {
                 let path = format!("/v1/job-templates/{}/create-job", lab.template().await);
                 let job = lab.post(&path).json(json!({"input_values": {}, "hold": true})).await.expect(200).pk();
                 Held { job, node: lab.node(USER).await }

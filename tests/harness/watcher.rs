@@ -24,7 +24,7 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 
 /// What a socket says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
+pub(crate) enum Said {
     /// A transition.
     Event(Value),
     /// An answer to a ping.
@@ -37,27 +37,31 @@ pub enum Said {
 
 /// A WebSocket.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     inner: WebSocketStream<TcpStream>,
     /// The headers of the 101.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
 }
 
 impl Socket {
     /// Watches a job as `user`.
-    pub async fn watch(lab: &Lab, job: i64) -> Self {
+    pub(crate) async fn watch(lab: &Lab, job: i64) -> Self {
         let token = format!("Bearer {}", lab.token(USER).await);
         let headers = [("authorization", token.as_str())];
         Self::open(lab.port(), &format!("/v1/jobs/{job}"), &headers).await.expect("an upgrade")
     }
 
     /// Asks for an upgrade; an error is the answer of a server that does not.
-    pub async fn open(port: u16, path: &str, headers: &[(&str, &str)]) -> Result<Self, Response<Option<Vec<u8>>>> {
+    pub(crate) async fn open(
+        port: u16,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Response<Option<Vec<u8>>>> {
         Self::open_with(port, path, headers, None).await
     }
 
     /// The same, with a receive buffer of a size, in bytes.
-    pub async fn open_with(
+    pub(crate) async fn open_with(
         port: u16,
         path: &str,
         headers: &[(&str, &str)],
@@ -84,7 +88,7 @@ impl Socket {
     }
 
     /// Gives what it says next.
-    pub async fn next(&mut self) -> Said {
+    pub(crate) async fn next(&mut self) -> Said {
         loop {
             return match soon("a message", self.inner.next()).await {
                 Some(Ok(Message::Text(text))) => Said::Event(serde_json::from_str(&text).expect("JSON")),
@@ -99,7 +103,7 @@ impl Socket {
     }
 
     /// Gives the next transition; nothing else may come.
-    pub async fn event(&mut self) -> Value {
+    pub(crate) async fn event(&mut self) -> Value {
         match self.next().await {
             Said::Event(event) => event,
             other => panic!("expected a transition, got {other:?}"),
@@ -107,7 +111,7 @@ impl Socket {
     }
 
     /// Gives all transitions up to the end, and how it ends.
-    pub async fn rest(&mut self) -> (Vec<Value>, Said) {
+    pub(crate) async fn rest(&mut self) -> (Vec<Value>, Said) {
         let mut events = Vec::new();
         loop {
             match self.next().await {
@@ -118,19 +122,19 @@ impl Socket {
     }
 
     /// Says something; a server that has gone is no failure.
-    pub async fn say(&mut self, message: Message) {
+    pub(crate) async fn say(&mut self, message: Message) {
         drop(self.inner.send(message).await);
     }
 
     /// Gives the connection below, to write on it by hand.
-    pub fn connection(&mut self) -> &mut TcpStream {
+    pub(crate) fn connection(&mut self) -> &mut TcpStream {
         self.inner.get_mut()
     }
 }
 
 /// A piece of a stream of server-sent events.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// An event with its id.
     Event(i64, Value),
     /// A comment.
@@ -141,14 +145,14 @@ pub enum Piece {
 
 /// A stream of server-sent events.
 #[derive(Debug)]
-pub struct Events {
+pub(crate) struct Events {
     reply: reqwest::Response,
     text: Vec<u8>,
 }
 
 impl Events {
     /// Reads a stream as `user`.
-    pub async fn open(lab: &Lab, path: &str, last_id: Option<i64>) -> Self {
+    pub(crate) async fn open(lab: &Lab, path: &str, last_id: Option<i64>) -> Self {
         // A stream may last; each wait for its next piece has a limit of its own.
         let request = lab.http().get(lab.url(path)).timeout(STREAM_TIME_MAX);
         let mut request = request.bearer_auth(lab.token(USER).await);
@@ -161,12 +165,12 @@ impl Events {
     }
 
     /// Gives a header of the answer.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.reply.headers().get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 
     /// Gives the next piece, comments too.
-    pub async fn piece(&mut self) -> Piece {
+    pub(crate) async fn piece(&mut self) -> Piece {
         let end = loop {
             if let Some(at) = self.text.windows(2).position(|two| two == b"\n\n") {
                 break at;
@@ -187,7 +191,7 @@ impl Events {
     }
 
     /// Gives the next event with its id; `None` at the end.
-    pub async fn next(&mut self) -> Option<(i64, Value)> {
+    pub(crate) async fn next(&mut self) -> Option<(i64, Value)> {
         loop {
             match self.piece().await {
                 Piece::Event(id, event) => return Some((id, event)),
@@ -198,7 +202,7 @@ impl Events {
     }
 
     /// Gives the next event; there must be one.
-    pub async fn event(&mut self) -> Value {
+    pub(crate) async fn event(&mut self) -> Value {
         self.next().await.expect("an event").1
     }
 }
