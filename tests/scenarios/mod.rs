@@ -12,5 +12,6 @@ mod histories;
 mod layers;
 mod retention;
 mod stories;
+mod sync_order;
 mod templates;
 mod workflows;
