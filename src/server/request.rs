@@ -218,12 +218,7 @@ pub(crate) fn decimal(text: &str) -> Option<i64> {
 pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     let id = request_id(&incoming.headers);
     let is_head = incoming.method == Method::HEAD;
-    let work = std::panic::AssertUnwindSafe(respond(app, incoming));
-    let mut response = match futures_util::FutureExt::catch_unwind(work).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => ApiError::internal("a handler panicked").into_response(),
-    };
+    let mut response = guarded(respond(app, incoming)).await;
     response.headers_mut().insert("x-request-id", id);
     if is_head {
         // hyper sends no body to HEAD, but keeps the length that GET would have had.
@@ -234,6 +229,15 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
         *response.body_mut() = Default::default();
     }
     response
+}
+
+/// Turns whatever comes of a request's work into an answer, a panic too.
+async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Response {
+    match futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => ApiError::internal("a handler panicked").into_response(),
+    }
 }
 
 /// Finds the route and goes through the checks up to the handler.
@@ -321,4 +325,55 @@ pub(crate) fn no_content() -> Result<Response, ApiError> {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body_of(response: Response) -> Value {
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_of_its_request_alone_and_says_nothing_of_itself() {
+        for pauses in [0, 1, 2] {
+            let work = async {
+                for _ in 0..pauses {
+                    tokio::task::yield_now().await;
+                }
+                panic!("a secret of the server")
+            };
+            let response = guarded(work).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = body_of(response).await;
+            assert_eq!(body, serde_json::json!({"detail": "The server failed; its log says how.", "code": "internal"}));
+        }
+        assert_eq!(guarded(async { no_content() }).await.status(), StatusCode::NO_CONTENT);
+    }
+
+    #[test]
+    fn keys_are_decimal_and_within_i64() {
+        for (text, key) in [("1", 1), ("-1", -1), ("007", 7), ("9223372036854775807", i64::MAX), ("0", 0)] {
+            assert_eq!(decimal(text), Some(key), "{text}");
+        }
+        for text in ["", "-", "+1", " 1", "1 ", "1.0", "9223372036854775808", "\u{661}", "1_0", "0x1", "--1"] {
+            assert_eq!(decimal(text), None, "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_refused_however_it_is_cut() {
+        let sent = |piece: usize, count: usize| {
+            let pieces = (0..count).map(move |_| Ok::<_, warp::Error>(Bytes::from(vec![b'x'; piece])));
+            Body::new(futures_util::stream::iter(pieces))
+        };
+        for piece in [1, 7, 100] {
+            let (fits, whole) = (100 / piece, 100 / piece * piece);
+            assert_eq!(sent(piece, fits).whole(100).await.unwrap().len(), whole);
+            let refused = sent(piece, fits + 1).whole(100).await.unwrap_err();
+            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
 }

@@ -118,6 +118,9 @@ where
 
     fn reply(self: Box<Self>, fate: Fate) {
         let result = match (self.result, fate) {
+            // It never ran, since no transaction could be begun.
+            (Err(Error::Closing), Fate::LostToFullDisk) => Err(Error::DiskFull),
+            (Err(Error::Closing), Fate::Lost) => Err(Error::Busy),
             (Ok(_), Fate::Lost) => Err(Error::Broken("the transaction could not be committed".to_owned())),
             (Ok(_), Fate::LostToFullDisk) => Err(Error::DiskFull),
             (result, _) => result,
@@ -245,7 +248,6 @@ fn transact(bench: &Bench<'_>, commands: &Receiver<Message>, first: Box<dyn Comm
     let mut stop = false;
     if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
         tracing::error!(%error, "no transaction could be begun");
-        // The command has not run, so its result still says that the store is closing; a full disk is told apart.
         done.push((first, fate_of(&error)));
         return (Batch { done, news }, stop);
     }
@@ -323,3 +325,7 @@ fn fate_of(error: &rusqlite::Error) -> Fate {
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

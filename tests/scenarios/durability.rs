@@ -72,7 +72,7 @@ async fn begin_upload(lab: &Lab, held: Held, name: &str, bytes: usize) -> crate:
 async fn a_request_under_way_is_answered_before_the_server_stops() {
     let lab = Lab::start();
     let held = lab.started().await;
-    let bytes = 1 << 16;
+    let bytes = 1 << 20;
     let mut upload = begin_upload(&lab, held, "last", bytes).await;
     lab.server(|server| server.signal("TERM"));
     // New connections are refused from now on; the one under way is not.

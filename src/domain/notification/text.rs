@@ -95,7 +95,8 @@ pub fn render(text: &str, message: &Message) -> String {
         }
     }
     if filled.len() > FILLED_BYTES_MAX {
-        filled.truncate(filled.floor_char_boundary(FILLED_BYTES_MAX));
+        let end = (0..=FILLED_BYTES_MAX).rev().find(|end| filled.is_char_boundary(*end));
+        filled.truncate(end.unwrap_or_default());
         filled.push_str("… (cut)");
     }
     filled

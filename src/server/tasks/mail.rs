@@ -141,3 +141,7 @@ fn log_failed(mail: &QueuedMail, failure: &Failure) {
 fn log_given_up(job: crate::domain::ids::JobId, recipient: &str, attempts: i64, why: &str) {
     tracing::error!(target: "labrun::notification", %job, recipient, attempts, why, "an e-mail is given up");
 }
+
+#[cfg(test)]
+#[path = "mail_tests.rs"]
+mod tests;

@@ -385,7 +385,8 @@ fn onward(job: &Job, choice: u8) -> Verb {
         (Phase::Errored, None) => Verb::Acquire,
         (Phase::Errored, Some(_)) => pick(&[Verb::Reset, Verb::Reset, Verb::Release, Verb::Abort, Verb::Cancel]),
         (Phase::Finished | Phase::Cancelled, _) => {
-            pick(&[Verb::Finish { fails: false }, Verb::AddOutput { name: 1, content }, Verb::HardDelete])
+            let add = Verb::AddOutput { name: 1, content };
+            pick(&[Verb::Finish { fails: false }, add, Verb::HardDelete, Verb::Abort, Verb::Acquire])
         }
     }
 }
