@@ -13,6 +13,7 @@ mod layers;
 mod mail;
 mod retention;
 mod stories;
+mod sync_order;
 mod templates;
 mod watching;
 mod workflows;
