@@ -153,9 +153,32 @@ CREATE TABLE jobs (
     description       TEXT    NOT NULL,
     -- What create-job asked of notifications, as it was given, for the job and for its children.
     notifications     TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(notifications)),
+    -- Who claims first: the highest, then the oldest.
+    priority          INTEGER NOT NULL DEFAULT 0,
+    -- Kept from every node until somebody lets it go.
+    on_hold           INTEGER NOT NULL DEFAULT 0 CHECK (on_hold IN (0, 1)),
+    -- A JSON object of texts.
+    labels            TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(labels)),
+    -- How often the job was acquired; the number of the newest row of job_attempts.
+    attempt           INTEGER NOT NULL DEFAULT 0,
+    max_attempts      INTEGER NOT NULL DEFAULT 1 CHECK (max_attempts >= 1),
+    -- Seconds before the first retry; doubled for each one after it.
+    retry_delay       REAL    NOT NULL DEFAULT 0 CHECK (retry_delay >= 0),
+    -- When an errored job goes back to created by itself.
+    retry_time        INTEGER,
+    -- Seconds that a run may take, and when the present run has taken them.
+    timeout           REAL             CHECK (timeout > 0),
+    deadline          INTEGER,
+    -- Seconds for which the holder keeps the job without a sign of life, and when it loses it.
+    lease             REAL             CHECK (lease > 0),
+    lease_expires     INTEGER,
     creator           INTEGER NOT NULL REFERENCES users,
     creation_time     INTEGER NOT NULL,
     deletion_time     INTEGER,
+    CHECK (retry_time IS NULL OR phase = 'errored'),
+    CHECK (deadline IS NULL OR (phase = 'started' AND timeout IS NOT NULL)),
+    CHECK ((lease IS NULL) = (lease_expires IS NULL)),
+    CHECK (lease IS NULL OR (phase IN ('created', 'started') AND node IS NOT NULL)),
     CHECK ((end_time IS NOT NULL) = (phase IN ('errored', 'finished', 'cancelled'))),
     CHECK ((error_reason IS NOT NULL) = (phase IN ('errored', 'cancelled'))),
     CHECK (phase <> 'cancelled' OR error_reason = 'Cancelled'),
@@ -169,12 +192,50 @@ CREATE TABLE jobs (
 
 -- The launcher's question: free workable jobs, oldest first.
 CREATE INDEX jobs_free ON jobs (pk) WHERE phase = 'created' AND node IS NULL AND kind = 'workable' AND deletion_time IS NULL;
+-- The next job to be claimed.
+CREATE INDEX jobs_to_claim ON jobs (priority DESC, pk)
+    WHERE phase = 'created' AND node IS NULL AND kind = 'workable' AND deletion_time IS NULL AND on_hold = 0;
+-- What falls due by time; most jobs are in none of the three.
+CREATE INDEX jobs_by_lease ON jobs (lease_expires) WHERE lease_expires IS NOT NULL;
+CREATE INDEX jobs_by_deadline ON jobs (deadline) WHERE deadline IS NOT NULL;
+CREATE INDEX jobs_by_retry ON jobs (retry_time) WHERE retry_time IS NOT NULL;
 -- The unfinished jobs of a node, asked when it is destroyed; and lists by node.
 CREATE INDEX jobs_by_node ON jobs (node) WHERE node IS NOT NULL;
 -- The children of a meta-job.
 CREATE INDEX jobs_by_parent ON jobs (parent) WHERE parent IS NOT NULL;
 -- The jobs of a template, asked when it is hard-deleted; and lists by template.
 CREATE INDEX jobs_by_template ON jobs (template);
+
+-- Every time that a job was acquired, and what came of it.
+CREATE TABLE job_attempts (
+    job       INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    number    INTEGER NOT NULL CHECK (number >= 1),
+    node      INTEGER,
+    acquired  INTEGER NOT NULL,
+    started   INTEGER,
+    ended     INTEGER,
+    outcome   TEXT    CHECK (outcome IN ('released', 'finished', 'errored', 'aborted', 'cancelled', 'lease_expired',
+                                         'timed_out')),
+    error     TEXT,
+    CHECK ((ended IS NULL) = (outcome IS NULL)),
+    PRIMARY KEY (job, number)
+) STRICT, WITHOUT ROWID;
+
+-- The keys with which create-job was called, so that a retry gives the same job; kept for a day.
+CREATE TABLE idempotency_keys (
+    user         INTEGER NOT NULL REFERENCES users,
+    key          TEXT    NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    -- SHA-256 of what was asked for.
+    fingerprint  TEXT    NOT NULL,
+    job          INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    time         INTEGER NOT NULL,
+    PRIMARY KEY (user, key)
+) STRICT, WITHOUT ROWID;
+
+-- The keys that are old enough to be forgotten.
+CREATE INDEX idempotency_keys_by_time ON idempotency_keys (time);
+-- The keys of a job, which go with it.
+CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job);
 
 -- The bytes that are inputs of a job, and are kept as long as it is.
 CREATE TABLE job_blobs (

@@ -138,6 +138,15 @@ impl Blobs {
         Ok(Some(Held { digest, size_bytes, _hold: hold }))
     }
 
+    /// Opens bytes for plain reading, by code that may block; `None` when they are not here.
+    pub fn open_file(&self, digest: Digest) -> io::Result<Option<File>> {
+        match File::open(self.path(digest)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Says whether bytes are here. Whoever goes on to name them holds them, with [`Blobs::hold`]. Blocks for a moment.
     pub fn contains(&self, digest: Digest) -> bool {
         self.size_on_disk(digest).is_ok_and(|size| size.is_some())

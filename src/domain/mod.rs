@@ -1,8 +1,10 @@
 //! The rules of the house. Pure: no I/O, no clock, no HTTP, no SQL.
 
+pub mod attempt;
 pub mod contract;
 pub mod fields;
 pub mod ids;
+pub mod job;
 pub mod lifecycle;
 pub mod notification;
 pub mod template;

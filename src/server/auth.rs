@@ -216,6 +216,7 @@ struct Standing {
     is_oneself: bool,
     is_holder: bool,
     is_worker: bool,
+    is_creator: bool,
     is_meta: bool,
 }
 
@@ -254,6 +255,7 @@ impl Standing {
                 standing.is_holder = node.is_some() && access.holder == node;
                 standing.is_worker = access.is_callers_work;
                 standing.is_meta = access.is_meta;
+                standing.is_creator = access.creator == user;
             }
         }
         Ok(standing)
@@ -275,6 +277,9 @@ fn permit(who: Who, caller: &Caller, standing: &Standing) -> Result<(), ApiError
         Who::Holder => (standing.is_holder, "Only the node that holds the job may do this."),
         Who::HolderOrWorker => {
             (standing.is_holder || standing.is_worker, "Only the node that holds the job may do this.")
+        }
+        Who::StaffOrCreator => {
+            (caller.is_staff || standing.is_creator, "Only staff and the job's creator may do this.")
         }
         Who::StaffOrHolder => {
             (caller.is_staff || standing.is_holder, "Only staff and the node that holds the job may do this.")

@@ -158,6 +158,14 @@ impl From<store::Error> for ApiError {
                 "duplicate_output",
                 "The job has an output of that name and type with other bytes; delete that one first.",
             ),
+            E::StaleAttempt { current } => {
+                let detail = format!("The job is at attempt {current} by now; this call is for another one.");
+                Self::new(StatusCode::CONFLICT, "stale_attempt", detail)
+            }
+            E::KeyReused => {
+                let detail = "This Idempotency-Key was used with another request; take a new one.";
+                Self::new(StatusCode::CONFLICT, "idempotency_key_reused", detail)
+            }
             E::Busy => Self::unavailable("The server is overloaded; try again."),
             E::Closing => Self::unavailable("The server is stopping; try again."),
             E::DiskFull => Self::no_space(),

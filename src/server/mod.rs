@@ -2,6 +2,7 @@
 //! that answers.
 
 mod auth;
+mod claims;
 pub mod download;
 mod error;
 mod handlers;
@@ -26,6 +27,7 @@ use crate::blobs::Blobs;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::Store;
 use auth::Tokens;
+use claims::Claims;
 use passwords::Passwords;
 use routes::Router;
 use soft::SoftState;
@@ -80,6 +82,8 @@ pub(crate) struct App {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) soft: SoftState,
+    pub(crate) signs: tasks::SignsOfLife,
+    pub(crate) claims: Claims,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
     /// Turns true when the server stops; whatever runs for long ends then.
@@ -119,6 +123,9 @@ pub enum StartError {
     /// The first user can't be made.
     #[error("the first user can't be made: {0}")]
     FirstUser(String),
+    /// The database can't be written.
+    #[error("the database can't be written: {0}")]
+    FirstWrite(String),
     /// The table of routes is wrong.
     #[error("the table of routes is wrong: {0}")]
     Routes(String),
@@ -148,6 +155,8 @@ impl Running {
         let tokens = Tokens::open(&dir.join("token.key"), access_s, refresh_s).map_err(unusable)?;
         let passwords = Passwords::new();
         let made_password = make_first_user(&store, &passwords, settings.admin_password).await?;
+        // No node could renew its lease while the server was away.
+        store.renew_all_leases().await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let listener = tokio::net::TcpListener::bind(settings.listen)
             .await
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
@@ -162,6 +171,8 @@ impl Running {
             passwords,
             throttle: Throttle::default(),
             soft: SoftState::default(),
+            signs: tasks::SignsOfLife::default(),
+            claims: Claims::default(),
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
             stopping,

@@ -9,7 +9,7 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use super::error::ApiError;
-use super::handlers::{auth, catalogue, jobs, nodes, outputs, status, templates, users};
+use super::handlers::{auth, bundle, catalogue, claims, jobs, nodes, outputs, status, templates, users};
 use super::request::{Call, decimal};
 use crate::store::catalogue::{CATALOGUES, Catalogue};
 
@@ -41,6 +41,8 @@ pub enum Who {
     HolderOrWorker,
     /// `S` or `O`.
     StaffOrHolder,
+    /// `S`, or the user who made the job.
+    StaffOrCreator,
 }
 
 /// What the first parameter of the path names, and whose absence is a 404 before any 403.
@@ -186,6 +188,11 @@ fn table() -> Vec<Route> {
         row("jobs.add_output",     POST,   "/v1/jobs/{pk}/outputs/{name}/{type}", W::StaffOrHolder, T::Job, |c| Box::pin(outputs::add(c))),
         row("jobs.get_output",     GET,    "/v1/jobs/{pk}/outputs/{name}/{type}", W::User,  T::Job, |c| Box::pin(outputs::get(c))),
         row("jobs.delete_output",  DELETE, "/v1/jobs/{pk}/outputs/{name}/{type}", W::Staff, T::Job, |c| Box::pin(outputs::delete(c))),
+        verb("jobs.claim",         POST,   "/v1/jobs/claim",          W::Node,            T::None, |c| Box::pin(claims::claim(c))),
+        verb("jobs.unhold",        POST,   "/v1/jobs/{pk}/unhold",    W::StaffOrCreator,  T::Job,  |c| Box::pin(claims::unhold(c))),
+        row("jobs.attempts",       GET,    "/v1/jobs/{pk}/attempts",  W::User,            T::Job,  |c| Box::pin(claims::attempts(c))),
+        row("jobs.manifest",       GET,    "/v1/jobs/{pk}/manifest",  W::User,            T::Job,  |c| Box::pin(bundle::manifest(c))),
+        row("jobs.archive",        GET,    "/v1/jobs/{pk}/archive",   W::User,            T::Job,  |c| Box::pin(bundle::archive(c))),
         row("jobs.get_output_info", GET,   "/v1/jobs/{pk}/outputs/{name}/{type}/info", W::User, T::Job, |c| Box::pin(outputs::info(c))),
 
         row("job-outputs.list",      POST,   "/v1/job-outputs/list",          W::User,  T::None,   |c| Box::pin(outputs::list(c))),

@@ -23,6 +23,8 @@ pub struct JobAccess {
     pub holder: Option<NodeId>,
     /// Whether it is a meta-job.
     pub is_meta: bool,
+    /// Who made it.
+    pub creator: UserId,
     /// Whether it is the `current_job` of the caller's node.
     pub is_callers_work: bool,
 }
@@ -64,11 +66,17 @@ impl Store {
     pub fn job_access(&self, job: JobId, node: Option<NodeId>) -> Result<Option<JobAccess>, Error> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT node, kind = 'meta', EXISTS (SELECT 1 FROM nodes WHERE pk = ?2 AND current_job = ?1)
+                "SELECT node, kind = 'meta', EXISTS (SELECT 1 FROM nodes WHERE pk = ?2 AND current_job = ?1),
+                     creator
                  FROM jobs WHERE pk = ?1",
             )?;
             found(statement.query_row(rusqlite::params![job, node], |row| {
-                Ok(JobAccess { holder: row.get(0)?, is_meta: row.get(1)?, is_callers_work: row.get(2)? })
+                Ok(JobAccess {
+                    holder: row.get(0)?,
+                    is_meta: row.get(1)?,
+                    is_callers_work: row.get(2)?,
+                    creator: row.get(3)?,
+                })
             }))
         })
     }

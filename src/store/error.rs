@@ -26,6 +26,15 @@ pub enum Error {
     /// An output of that name and type has other bytes (400 `duplicate_output`).
     #[error("an output of that name and type is there with other bytes")]
     DuplicateOutput,
+    /// The call was made for an older attempt (409).
+    #[error("the attempt is {current} by now")]
+    StaleAttempt {
+        /// The number of the present one.
+        current: i64,
+    },
+    /// The idempotency key stands for another request (409).
+    #[error("the idempotency key stands for another request")]
+    KeyReused,
     /// The writer's queue is full, or every reader is taken (503).
     #[error("the store is overloaded")]
     Busy,

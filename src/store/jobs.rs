@@ -3,11 +3,15 @@
 use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
 
+use super::attempts::{self, Ends};
 use super::events::{self, NewEvent};
 use super::filter::JOBS;
+use super::idempotency::IdempotencyKey;
 use super::list::Listing;
 use super::{Error, Store, WriteTx, found};
+use crate::domain::attempt::Attempts;
 use crate::domain::ids::{JobId, NodeId, TemplateId, UserId};
+use crate::domain::job::Policy;
 use crate::domain::lifecycle::{
     Action, Actor, Change, NodeChange, Outcome, Phase, Refusal, State, Transition, Work, step,
 };
@@ -20,7 +24,8 @@ pub(super) const COLUMNS: &str = "t.pk, t.template, (SELECT name FROM job_templa
      t.end_time, t.error_reason, t.input_values, t.parameter_values, t.node, \
      (SELECT json_group_array(json_object('pk', o.pk, 'name', o.name, 'type', o.type) ORDER BY o.pk) \
       FROM job_outputs AS o WHERE o.job = t.pk AND o.deletion_time IS NULL), \
-     t.description, t.progress_amount, t.phase, t.creator, t.creation_time, t.deletion_time";
+     t.description, t.progress_amount, t.phase, t.creator, t.creation_time, t.deletion_time, t.attempt, t.priority, \
+     t.max_attempts, t.retry_delay, t.timeout, t.on_hold, t.labels, t.lease_expires";
 
 /// Reads a row of [`COLUMNS`].
 pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<wire::Job> {
@@ -43,7 +48,23 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<wire::Job> {
         creator: row.get(15)?,
         creation_time: row.get(16)?,
         deletion_time: row.get(17)?,
+        attempt: row.get(18)?,
+        priority: row.get(19)?,
+        max_attempts: row.get(20)?,
+        retry_delay: row.get(21)?,
+        timeout: row.get(22)?,
+        hold: row.get(23)?,
+        labels: labels(row, 24)?,
+        lease_expires: row.get(25)?,
     })
+}
+
+/// Reads the JSON object of a job's labels.
+fn labels(row: &Row<'_>, index: usize) -> rusqlite::Result<std::collections::BTreeMap<String, String>> {
+    match row.get_ref(index)?.as_str()? {
+        "{}" => Ok(Default::default()),
+        text => serde_json::from_str(text).map_err(|error| bad_column(index, error)),
+    }
 }
 
 /// Reads a column of JSON text that goes out as it is.
@@ -78,6 +99,10 @@ pub(super) struct Standing {
     pub(super) body: Body,
     pub(super) deleted: bool,
     pub(super) description: String,
+    pub(super) attempts: Attempts,
+    /// Seconds that a run may take.
+    pub(super) timeout_s: Option<f64>,
+    pub(super) on_hold: bool,
 }
 
 /// What kind of job it is.
@@ -91,14 +116,17 @@ pub(super) enum Body {
 pub(super) fn standing(connection: &Connection, pk: JobId) -> Result<Standing, Error> {
     connection
         .prepare_cached(
-            "SELECT kind, phase, node, start_time, end_time, error_reason, progress_amount, deletion_time, description
+            "SELECT kind, phase, node, start_time, end_time, error_reason, progress_amount, deletion_time, description,
+                 attempt, max_attempts, retry_delay, timeout, on_hold
              FROM jobs WHERE pk = ?1",
         )?
         .query_row([pk], |row| {
             let kind = row.get_ref(0)?.as_str()?;
             let body = if kind == "meta" { Body::Meta(row.get(1)?) } else { Body::Workable(state_from_row(row)?) };
             let deleted = row.get::<_, Option<Timestamp>>(7)?.is_some();
-            Ok(Standing { body, deleted, description: row.get(8)? })
+            let attempts = Attempts { number: row.get(9)?, max: row.get(10)?, retry_delay_s: row.get(11)? };
+            let (description, timeout_s, on_hold) = (row.get(8)?, row.get(12)?, row.get(13)?);
+            Ok(Standing { body, deleted, description, attempts, timeout_s, on_hold })
         })
         .map_err(|error| match error {
             rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
@@ -173,10 +201,13 @@ pub(super) fn apply(
         .connection()
         .prepare_cached(
             "UPDATE jobs SET phase = ?3, node = ?4, start_time = ?5, end_time = ?6, error_reason = ?7,
-                 progress_amount = ?8
+                 progress_amount = ?8, retry_time = iif(?9 = 'release', retry_time, NULL),
+                 deadline = iif(?9 = 'progress', deadline, NULL),
+                 lease = iif(?9 IN ('start', 'progress'), lease, NULL),
+                 lease_expires = iif(?9 IN ('start', 'progress'), lease_expires, NULL)
              WHERE pk = ?1 AND phase = ?2",
         )?
-        .execute(params![job, from, phase, node, start_time, end_time, error_reason, progress])?;
+        .execute(params![job, from, phase, node, start_time, end_time, error_reason, progress, transition])?;
     if changed != 1 {
         return Err(Error::Broken(format!("job {job} was not in phase {from} any more")));
     }
@@ -188,7 +219,10 @@ pub(super) fn apply(
 #[derive(Debug, Clone)]
 pub enum Verb {
     /// Takes the job.
-    Acquire,
+    Acquire {
+        /// For how many seconds, unless the node gives signs of life; for ever without.
+        lease_s: Option<f64>,
+    },
     /// Gives it back.
     Release,
     /// Begins work.
@@ -218,7 +252,7 @@ impl Verb {
     fn action(self, actor: Option<Actor>) -> Result<Action, Refusal> {
         let by = actor.ok_or(Refusal::NotHolder);
         Ok(match self {
-            Self::Acquire => Action::Acquire(by?),
+            Self::Acquire { .. } => Action::Acquire(by?),
             Self::Release => Action::Release(by?),
             Self::Start => Action::Start(by?),
             Self::Progress { amount, .. } => Action::Progress(by?, amount),
@@ -247,6 +281,10 @@ pub struct NewJob {
     pub creator: UserId,
     /// SHA-256 (hex) of the bytes that are inputs; the caller holds them until the job is there.
     pub blobs: Vec<String>,
+    /// How it is to be handed out and tried.
+    pub policy: Policy,
+    /// The key and the fingerprint under which a retry of the request gives the same job.
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 /// Says how jobs are listed.
@@ -263,10 +301,11 @@ impl Store {
     /// Does to a job what the rules allow, and gives the job as it then stands (contract §5).
     ///
     /// # Errors
-    /// `NotFound` when there is no such job, `Refused` when the rules say no: then nothing has changed.
-    pub async fn act(&self, job: JobId, node: Option<NodeId>, verb: Verb) -> Result<wire::Job, Error> {
+    /// `NotFound` when there is no such job, `StaleAttempt` when the call is for another attempt than the present one,
+    /// `Refused` and `NotNow` when the rules say no: then nothing has changed.
+    pub async fn act(&self, job: JobId, by: By, verb: Verb) -> Result<wire::Job, Error> {
         self.write(move |tx| {
-            act(tx, job, node, verb)?;
+            act(tx, job, by, verb)?;
             read(tx.connection(), job)?.ok_or(Error::NotFound)
         })
         .await
@@ -324,71 +363,109 @@ impl Store {
     /// Makes a job of a live template.
     ///
     /// # Errors
-    /// `NotFound` when the template is gone, `NotNow` when it is soft-deleted.
+    /// `NotFound` when the template is gone, `NotNow` when it is soft-deleted, `KeyReused` when the idempotency key
+    /// stands for another request.
     pub async fn create_job(&self, new: NewJob) -> Result<wire::Job, Error> {
         self.write(move |tx| {
-            let pk = insert(tx, &new)?;
+            let known = new.idempotency.as_ref().map(|key| key.find(tx.connection(), new.creator, tx.now()));
+            let pk = match known.transpose()?.flatten() {
+                Some(pk) => pk,
+                None => insert(tx, &new)?,
+            };
             read(tx.connection(), pk)?.ok_or(Error::NotFound)
         })
         .await
     }
 }
 
+/// On whose behalf an action is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct By {
+    /// The node, if the call is made for one.
+    pub node: Option<NodeId>,
+    /// The attempt that the call says it belongs to.
+    pub attempt: Option<i64>,
+}
+
 /// Carries out one action inside a transaction.
-pub(super) fn act(tx: &WriteTx<'_>, job: JobId, node: Option<NodeId>, verb: Verb) -> Result<(), Error> {
+pub(super) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> Result<(), Error> {
     let connection = tx.connection();
     let standing = standing(connection, job)?;
+    let current = standing.attempts.number;
+    if by.attempt.is_some_and(|attempt| attempt != current) {
+        return Err(Error::StaleAttempt { current });
+    }
     let state = match &standing.body {
         Body::Workable(state) => state,
         Body::Meta(phase) => return Err(Error::Refused(Refusal::Phase(*phase))),
     };
-    let actor = node.map(|node| actor(connection, node, job)).transpose()?;
-    let data = match &verb {
-        Verb::Progress { data, .. } => data.clone(),
-        _ => "{}".to_owned(),
+    let actor = by.node.map(|node| actor(connection, node, job)).transpose()?;
+    let (data, lease_s) = match &verb {
+        Verb::Progress { data, .. } => (data.clone(), None),
+        Verb::Acquire { lease_s } => ("{}".to_owned(), *lease_s),
+        _ => ("{}".to_owned(), None),
     };
-    let outcome = step(state, standing.deleted, verb.action(actor)?, tx.now())?;
-    let node_change = match outcome {
-        Outcome::Unchanged => NodeChange::Keep,
-        Outcome::NodeFreed => NodeChange::Freed,
-        Outcome::Change(Change { next, transition, removes_outputs, node: node_change }) => {
-            apply(tx, job, state.phase(), &Facts::from(&next), transition, &standing.description, &data)?;
-            if removes_outputs {
-                connection
-                    .prepare_cached(
-                        "UPDATE job_outputs SET deletion_time = ?2 WHERE job = ?1 AND deletion_time IS NULL",
-                    )?
-                    .execute(params![job, tx.now()])?;
+    match step(state, standing.deleted, verb.action(actor)?, tx.now())? {
+        Outcome::Unchanged => match lease_s {
+            Some(lease_s) => attempts::lease(tx, job, lease_s),
+            None => Ok(()),
+        },
+        Outcome::NodeFreed => change_node(tx, job, by.node, NodeChange::Freed),
+        Outcome::Change(change) => {
+            if standing.on_hold && change.transition == Transition::Acquire {
+                let sentence = "The job is on hold; let it go with unhold first.".to_owned();
+                return Err(Error::NotNow { code: "on_hold", sentence });
             }
-            node_change
-        }
-    };
-    match node_change {
-        NodeChange::Keep => {}
-        NodeChange::Works => {
-            connection
-                .prepare_cached("UPDATE nodes SET current_job = ?2 WHERE pk = ?1 AND current_job IS NULL")?
-                .execute(params![node, job])?;
-        }
-        NodeChange::Freed => {
-            connection
-                .prepare_cached("UPDATE nodes SET current_job = NULL WHERE pk = ?1 AND current_job = ?2")?
-                .execute(params![node, job])?;
+            carry_out(tx, job, &standing, state, change, by.node, &data, Ends { lease_s, ending: None })
         }
     }
+}
+
+/// Carries out a change that the rules have decided: the job, its event, its outputs, its node, its attempt.
+#[expect(clippy::too_many_arguments, reason = "each is one part of the one change")]
+pub(super) fn carry_out(
+    tx: &WriteTx<'_>,
+    job: JobId,
+    standing: &Standing,
+    state: &State,
+    change: Change,
+    node: Option<NodeId>,
+    data: &str,
+    ends: Ends,
+) -> Result<(), Error> {
+    apply(tx, job, state.phase(), &Facts::from(&change.next), change.transition, &standing.description, data)?;
+    if change.removes_outputs {
+        tx.connection()
+            .prepare_cached("UPDATE job_outputs SET deletion_time = ?2 WHERE job = ?1 AND deletion_time IS NULL")?
+            .execute(params![job, tx.now()])?;
+    }
+    change_node(tx, job, node, change.node)?;
+    attempts::follow(tx, job, standing, &change, node, ends)
+}
+
+/// Changes what a node works on; a node that works on another job by now keeps that one.
+fn change_node(tx: &WriteTx<'_>, job: JobId, node: Option<NodeId>, change: NodeChange) -> Result<(), Error> {
+    let sql = match change {
+        NodeChange::Keep => return Ok(()),
+        NodeChange::Works => "UPDATE nodes SET current_job = ?2 WHERE pk = ?1 AND current_job IS NULL",
+        NodeChange::Freed => "UPDATE nodes SET current_job = NULL WHERE pk = ?1 AND current_job = ?2",
+    };
+    tx.connection().prepare_cached(sql)?.execute(params![node, job])?;
     Ok(())
 }
 
 /// Inserts a job in phase `created`, with its first event.
 fn insert(tx: &WriteTx<'_>, new: &NewJob) -> Result<JobId, Error> {
     let connection = tx.connection();
-    let NewJob { template, input_values, parameter_values, description, notifications, creator, blobs } = new;
+    let NewJob { template, input_values, parameter_values, description, notifications, creator, blobs, policy, .. } =
+        new;
+    let Policy { priority, max_attempts, retry_delay_s, timeout_s, hold, labels } = policy;
     let kind: String = super::templates::live_kind(connection, *template)?;
     connection
         .prepare_cached(
             "INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, notifications,
-                 creator, creation_time)
-             VALUES (?1, ?2, 'created', ?3, ?4, ?5, ?6, ?7, ?8)",
+                 creator, creation_time, priority, max_attempts, retry_delay, timeout, on_hold, labels)
+             VALUES (?1, ?2, 'created', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             template,
@@ -398,7 +475,13 @@ fn insert(tx: &WriteTx<'_>, new: &NewJob) -> Result<JobId, Error> {
             description,
             notifications,
             creator,
-            tx.now()
+            tx.now(),
+            priority,
+            max_attempts,
+            retry_delay_s,
+            timeout_s,
+            hold,
+            serde_json::Value::Object(labels.clone()).to_string()
         ])?;
     let pk = JobId(connection.last_insert_rowid());
     for sha256 in blobs {
@@ -416,5 +499,9 @@ fn insert(tx: &WriteTx<'_>, new: &NewJob) -> Result<JobId, Error> {
         data: "{}",
     };
     events::append(tx, &created)?;
+    if let Some(key) = &new.idempotency {
+        key.keep(tx, *creator, pk)?;
+    }
+    tx.note_free_job();
     Ok(pk)
 }

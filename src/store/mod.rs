@@ -4,11 +4,15 @@
 //! connections (`readers.rs`). Then one file per table.
 
 pub mod access;
+pub mod attempts;
 pub mod catalogue;
+pub mod claims;
 mod columns;
+pub mod due;
 pub mod error;
 pub mod events;
 pub mod filter;
+pub mod idempotency;
 pub mod jobs;
 pub mod list;
 mod migrate;
@@ -69,6 +73,11 @@ impl Store {
     /// Gives the sequence number of the newest committed event, and a way to wait for a newer one.
     pub fn newest_event(&self) -> watch::Receiver<i64> {
         self.writer.events()
+    }
+
+    /// Gives a way to wait for a commit after which there may be a job to claim.
+    pub fn free_jobs(&self) -> watch::Receiver<u64> {
+        self.writer.free_jobs()
     }
 
     /// Runs a command in the writer and gives its result once that is on disk.

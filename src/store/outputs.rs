@@ -44,6 +44,8 @@ pub struct Adder {
     pub is_staff: bool,
     /// The node on whose behalf, if any.
     pub node: Option<NodeId>,
+    /// The attempt that the call says it belongs to.
+    pub attempt: Option<i64>,
 }
 
 /// An output whose bytes are durable already.
@@ -64,6 +66,10 @@ pub struct NewOutput {
 /// Asks the rules whether an output may be added.
 fn may_add(connection: &Connection, job: JobId, by: Adder, now: Timestamp) -> Result<(), Error> {
     let standing = standing(connection, job)?;
+    let current = standing.attempts.number;
+    if by.attempt.is_some_and(|attempt| attempt != current) {
+        return Err(Error::StaleAttempt { current });
+    }
     let state = match &standing.body {
         Body::Workable(state) => state,
         Body::Meta(phase) => return Err(Error::Refused(Refusal::Phase(*phase))),
@@ -124,6 +130,19 @@ impl Store {
     /// Reads an output, deleted or not; `None` when there is none.
     pub fn output(&self, pk: OutputId) -> Result<Option<wire::Output>, Error> {
         self.read(|connection| read(connection, pk))
+    }
+
+    /// Reads all live outputs of a job, in order of creation.
+    pub async fn live_outputs(&self, job: JobId) -> Result<Vec<wire::Output>, Error> {
+        self.read_long(move |connection| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM job_outputs AS t WHERE t.job = ?1 AND t.deletion_time IS NULL ORDER BY t.pk"
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([job], from_row)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Reads the live output of a job by name and type; `None` when there is none.

@@ -27,6 +27,7 @@ pub struct WriteTx<'a> {
     connection: &'a Connection,
     now: Timestamp,
     last_event: Cell<Option<i64>>,
+    freed_job: Cell<bool>,
 }
 
 impl WriteTx<'_> {
@@ -43,6 +44,11 @@ impl WriteTx<'_> {
     /// Notes that an event was written, so that watchers are told after the commit.
     pub(super) fn note_event(&self, seq: i64) {
         self.last_event.set(Some(seq));
+    }
+
+    /// Notes that a job can be claimed now, so that waiting nodes are told after the commit.
+    pub(super) fn note_free_job(&self) {
+        self.freed_job.set(true);
     }
 }
 
@@ -103,6 +109,7 @@ pub(super) struct Writer {
     queue: SyncSender<Message>,
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
     events: watch::Receiver<i64>,
+    free_jobs: watch::Receiver<u64>,
 }
 
 impl Writer {
@@ -110,12 +117,13 @@ impl Writer {
     pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
         let (told, events) = watch::channel(last);
+        let (freed, free_jobs) = watch::channel(0);
         let (queue, commands) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("labrun-writer".to_owned())
-            .spawn(move || run(&connection, &commands, clock.as_ref(), &told))
+            .spawn(move || run(&connection, &commands, clock.as_ref(), &Told { events: told, free_jobs: freed }))
             .map_err(|error| Error::Broken(format!("the writer's thread can't be started: {error}")))?;
-        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events })
+        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs })
     }
 
     /// Runs a command in the next transaction and gives its result once that is committed.
@@ -138,6 +146,11 @@ impl Writer {
         self.events.clone()
     }
 
+    /// Gives a way to wait for a commit after which there may be a job to claim.
+    pub(super) fn free_jobs(&self) -> watch::Receiver<u64> {
+        self.free_jobs.clone()
+    }
+
     /// Ends the thread after what is queued, and closes its connection. Blocks.
     pub(super) fn stop(&self) {
         drop(self.queue.send(Message::Stop));
@@ -148,12 +161,21 @@ impl Writer {
     }
 }
 
+/// Who is told after a commit.
+struct Told {
+    events: watch::Sender<i64>,
+    free_jobs: watch::Sender<u64>,
+}
+
 /// The thread: one transaction after another until it is told to stop.
-fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock, told: &watch::Sender<i64>) {
+fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock, told: &Told) {
     while let Ok(Message::Run(first)) = commands.recv() {
         let (batch, stop) = transact(connection, commands, clock, first);
         if let Some(seq) = batch.last_event {
-            told.send_replace(seq);
+            told.events.send_replace(seq);
+        }
+        if batch.freed_job {
+            told.free_jobs.send_modify(|count| *count = count.wrapping_add(1));
         }
         for (command, fate) in batch.done {
             command.reply(fate);
@@ -168,6 +190,7 @@ fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock,
 struct Batch {
     done: Vec<(Box<dyn Command>, Fate)>,
     last_event: Option<i64>,
+    freed_job: bool,
 }
 
 /// Runs the first command and all that queue up meanwhile in one transaction. The flag says to stop after it.
@@ -179,20 +202,22 @@ fn transact(
 ) -> (Batch, bool) {
     let mut done: Vec<(Box<dyn Command>, Fate)> = Vec::new();
     let mut last_event = None;
+    let mut freed_job = false;
     let mut stop = false;
     if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
         tracing::error!(%error, "no transaction could be begun");
         // The command has not run, so its result still says that the store is closing; a full disk is told apart.
         done.push((first, fate_of(&error)));
-        return (Batch { done, last_event }, stop);
+        return (Batch { done, last_event, freed_job }, stop);
     }
     let mut next = Some(first);
     while let Some(mut command) = next.take() {
-        let tx = WriteTx { connection, now: clock.now(), last_event: Cell::new(None) };
+        let tx = WriteTx { connection, now: clock.now(), last_event: Cell::new(None), freed_job: Cell::new(false) };
         match run_one(&tx, command.as_mut()) {
             Ok(kept) => {
                 if kept {
                     last_event = tx.last_event.get().or(last_event);
+                    freed_job |= tx.freed_job.get();
                 }
                 done.push((command, Fate::Committed));
             }
@@ -200,7 +225,7 @@ fn transact(
                 tracing::error!(%error, "a transaction was lost");
                 done.push((command, fate_of(&error)));
                 lose(connection, &mut done, fate_of(&error));
-                return (Batch { done, last_event: None }, stop);
+                return (Batch { done, last_event: None, freed_job: false }, stop);
             }
         }
         if done.len() < BATCH_MAX {
@@ -214,9 +239,9 @@ fn transact(
     if let Err(error) = execute(connection, "COMMIT") {
         tracing::error!(%error, "a transaction could not be committed");
         lose(connection, &mut done, fate_of(&error));
-        last_event = None;
+        (last_event, freed_job) = (None, false);
     }
-    (Batch { done, last_event }, stop)
+    (Batch { done, last_event, freed_job }, stop)
 }
 
 /// Runs one command in a savepoint. An error here means that the whole transaction is gone or can't be trusted.

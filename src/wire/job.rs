@@ -47,6 +47,54 @@ pub struct Job {
     pub creation_time: Timestamp,
     /// When it was soft-deleted.
     pub deletion_time: Option<Timestamp>,
+    /// How often it was acquired; the number of its present or last attempt.
+    #[serde(default)]
+    pub attempt: i64,
+    /// Who goes first when nodes claim: the highest, then the oldest.
+    #[serde(default)]
+    pub priority: i64,
+    /// How many attempts it may take by itself when it errors.
+    #[serde(default = "one")]
+    pub max_attempts: i64,
+    /// Seconds before the first retry, doubled for each one after it.
+    #[serde(default)]
+    pub retry_delay: f64,
+    /// Seconds that a run may take.
+    #[serde(default)]
+    pub timeout: Option<f64>,
+    /// Whether it is kept from all nodes until it is let go.
+    #[serde(default)]
+    pub hold: bool,
+    /// What its creator marked it with.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// When its holder loses it without a further sign of life; null without a lease.
+    #[serde(default)]
+    pub lease_expires: Option<Timestamp>,
+}
+
+/// The number of attempts of servers that know of one only.
+fn one() -> i64 {
+    1
+}
+
+/// One time that a job was acquired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: i64,
+    /// The node that acquired the job.
+    pub node: Option<NodeId>,
+    /// When it did.
+    pub acquired: Timestamp,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// When the attempt ended.
+    pub ended: Option<Timestamp>,
+    /// How it ended: `released`, `finished`, `errored`, `aborted`, `cancelled`, `lease_expired` or `timed_out`.
+    pub outcome: Option<String>,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
 }
 
 impl Job {
@@ -153,7 +201,8 @@ mod tests {
             r#""parameter_values":{"n":"8","unit":{"value":"mV","type":"str"}},"node":4,"#,
             r#""outputs":[{"pk":9,"name":"log","type":"str"}],"description":"","is_cancelled":false,"#,
             r#""progress_amount":0.0,"phase":"created","creator":1,"creation_time":"2026-01-02T03:04:05.000006Z","#,
-            r#""deletion_time":null}"#
+            r#""deletion_time":null,"attempt":2,"priority":-1,"max_attempts":3,"retry_delay":0.5,"timeout":null,"#,
+            r#""hold":false,"labels":{"plate":"7"},"lease_expires":null}"#
         );
         let job: Job = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&job).unwrap(), text);

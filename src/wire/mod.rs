@@ -10,7 +10,7 @@ pub mod template;
 pub mod user;
 
 pub use error::ErrorBody;
-pub use job::{Job, OutputRef, Phase, TemplateRef};
+pub use job::{Attempt, Job, OutputRef, Phase, TemplateRef};
 pub use node::Node;
 pub use output::Output;
 pub use template::Template;

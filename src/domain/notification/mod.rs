@@ -276,9 +276,9 @@ mod tests {
             effective(&defaults, asked).due(Transition::Start, false).cloned().collect()
         };
         let (default, own) = (printing("default").means, printing("own").means);
-        assert_eq!(starts(None), [default.clone()]);
+        assert_eq!(starts(None), std::slice::from_ref(&default));
         let replacing = Override { actions: actions.clone(), keep_default: false };
-        assert_eq!(starts(Some(&replacing)), [own.clone()]);
+        assert_eq!(starts(Some(&replacing)), std::slice::from_ref(&own));
         let adding = Override { actions, keep_default: true };
         assert_eq!(starts(Some(&adding)), [default, own]);
         assert_eq!(starts(Some(&Override::default())), []);

@@ -3,14 +3,17 @@
 use serde_json::{Map, Value};
 use warp::reply::Response;
 
+use super::claims::{attempt_said, canonical, lease_asked, leased};
 use super::lists;
 use crate::blobs::Digest;
 use crate::domain::fields::{Fields, Problems, boolean, kind_of, object, text};
 use crate::domain::ids::{JobId, TemplateId};
+use crate::domain::job::Policy;
 use crate::domain::notification;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, no_content, ok};
-use crate::store::jobs::{NewJob, Verb, listing};
+use crate::store::idempotency::IdempotencyKey;
+use crate::store::jobs::{By, NewJob, Verb, listing};
 use crate::wire::Job;
 
 /// Characters of a description; the body's limit is met first.
@@ -31,11 +34,18 @@ pub(crate) async fn create(call: &mut Call) -> Result<Response, ApiError> {
     let creator = call.caller()?.user;
     let template = TemplateId(call.pk());
     let body = call.json().await?;
+    let idempotency = idempotency_key(call, &body)?;
+    if let Some(key) = &idempotency
+        && let Some(made) = call.app.store.job_made_under(key, creator, call.app.clock.now())?
+    {
+        return ok(&call.app.store.job(made)?.ok_or_else(ApiError::not_found)?);
+    }
     let nothing = Map::new();
     let mut fields = Fields::new(&body);
     let input_values = fields.required("input_values", object).unwrap_or(&nothing);
     let parameter_values = fields.optional("parameter_values", object).unwrap_or(&nothing);
     let description = fields.optional("description", text(0..=DESCRIPTION_CHARS_MAX)).unwrap_or_default();
+    let policy = Policy::read(&mut fields);
     let own = fields.raw("notification_override");
     let of_children = fields.raw("child_notification_overrides");
 
@@ -69,8 +79,32 @@ pub(crate) async fn create(call: &mut Call) -> Result<Response, ApiError> {
         notifications: serde_json::to_string(&requested).map_err(ApiError::internal)?,
         creator,
         blobs: values.blobs,
+        policy,
+        idempotency,
     };
     ok(&call.app.store.create_job(new).await?)
+}
+
+/// Reads the header `Idempotency-Key`, and binds it to what is asked for.
+fn idempotency_key(call: &Call, body: &Map<String, Value>) -> Result<Option<IdempotencyKey>, ApiError> {
+    const CHARS_MAX: usize = 255;
+    let mut given = call.headers.get_all("idempotency-key").iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=CHARS_MAX).contains(&key.len()) && given.next().is_none());
+    let bad = || {
+        let detail = format!("The header Idempotency-Key must be 1 to {CHARS_MAX} visible ASCII characters.");
+        ApiError::bad_request("bad_idempotency_key", detail)
+    };
+    let key = key.ok_or_else(bad)?.to_owned();
+    let fingerprint = Digest::of(canonical(call.pk(), body).as_bytes()).to_string();
+    Ok(Some(IdempotencyKey { key, fingerprint }))
+}
+
+/// Notes that the caller's node is alive, which renews its leases.
+pub(super) fn note_sign_of_life(call: &Call) {
+    if let Ok(Some(node)) = call.caller().map(|caller| caller.node) {
+        call.app.signs.note(node, call.app.clock.now());
+    }
 }
 
 /// `PUT /v1/jobs/{PK}`.
@@ -85,7 +119,7 @@ pub(crate) async fn partial_update(call: &mut Call) -> Result<Response, ApiError
 
 /// Changes the description, the one field that can be written.
 async fn describe(call: &mut Call, whole: bool) -> Result<Response, ApiError> {
-    const READ_ONLY: [&str; 18] = [
+    const READ_ONLY: [&str; 24] = [
         "pk",
         "template",
         "parent",
@@ -103,7 +137,13 @@ async fn describe(call: &mut Call, whole: bool) -> Result<Response, ApiError> {
         "creation_time",
         "deletion_time",
         "attempt",
+        "priority",
+        "max_attempts",
+        "retry_delay",
+        "timeout",
+        "hold",
         "labels",
+        "lease_expires",
     ];
     let body = call.json().await?;
     let mut fields = Fields::new(&body);
@@ -133,7 +173,9 @@ pub(crate) async fn hard(call: &mut Call) -> Result<Response, ApiError> {
 
 /// `GET /v1/jobs/{PK}/acquire`.
 pub(crate) async fn acquire(call: &mut Call) -> Result<Response, ApiError> {
-    act(call, Verb::Acquire).await
+    let lease_s = lease_asked(call)?;
+    let by = acting(call)?;
+    leased(&call.app.store.act(JobId(call.pk()), by, Verb::Acquire { lease_s }).await?)
 }
 
 /// `DELETE /v1/jobs/{PK}/release`.
@@ -155,6 +197,7 @@ pub(crate) async fn progress(call: &mut Call) -> Result<Response, ApiError> {
     let amount = fraction(call.param(1))
         .ok_or_else(|| ApiError::field("progress", "Must be a decimal number from 0 to 1, such as 0.25."))?;
     let data = Value::Object(call.json().await?).to_string();
+    note_sign_of_life(call);
     act(call, Verb::Progress { amount, data }).await
 }
 
@@ -190,9 +233,14 @@ pub(crate) async fn cancel(call: &mut Call) -> Result<Response, ApiError> {
 
 /// Hands a verb to the rules, for the caller's node.
 async fn act(call: &mut Call, verb: Verb) -> Result<Response, ApiError> {
-    let node = call.caller()?.node;
-    let job: Job = call.app.store.act(JobId(call.pk()), node, verb).await?;
+    let by = acting(call)?;
+    let job: Job = call.app.store.act(JobId(call.pk()), by, verb).await?;
     ok(&job)
+}
+
+/// Says on whose behalf a call is made, and for which attempt.
+fn acting(call: &Call) -> Result<By, ApiError> {
+    Ok(By { node: call.caller()?.node, attempt: attempt_said(call)? })
 }
 
 /// Reads a decimal number in [0, 1]: digits with at most one point and an exponent, as in `0.5`, `.5` or `1e-3`.

@@ -1,7 +1,9 @@
 //! What each action does once its row's checks have passed: reads the body, asks the store, answers.
 
 pub(super) mod auth;
+pub(super) mod bundle;
 pub(super) mod catalogue;
+pub(super) mod claims;
 pub(super) mod jobs;
 mod lists;
 pub(super) mod nodes;

@@ -49,6 +49,7 @@ pub(crate) async fn create(call: &mut Call) -> Result<Response, ApiError> {
 /// `GET /v1/nodes/ping`: says that the node is there; gives the node.
 pub(crate) async fn ping(call: &mut Call) -> Result<Response, ApiError> {
     let node = call.caller()?.node.ok_or_else(|| ApiError::forbidden("This is called for a node."))?;
+    super::jobs::note_sign_of_life(call);
     show(call, node)
 }
 

@@ -8,6 +8,7 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
+use super::claims::attempt_said;
 use super::lists;
 use crate::blobs::{Digest, WriteError};
 use crate::domain::ids::{JobId, OutputId};
@@ -40,11 +41,13 @@ pub(crate) async fn info(call: &mut Call) -> Result<Response, ApiError> {
 /// `POST /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`: bytes first, then the row, then the answer.
 pub(crate) async fn add(call: &mut Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let by = Adder { user: caller.user, is_staff: caller.is_staff, node: caller.node };
     let (job, name, type_name) = (JobId(call.pk()), call.param(1).to_owned(), call.param(2).to_owned());
     check_text("name", &name, NAME_CHARS_MAX)?;
     check_text("type", &type_name, TYPE_CHARS_MAX)?;
     let expected = announced_digest(&call.headers)?;
+    let attempt = attempt_said(call)?;
+    super::jobs::note_sign_of_life(call);
+    let by = Adder { user: caller.user, is_staff: caller.is_staff, node: caller.node, attempt };
     // Asked again by the writer; asked here so that bytes that can't be taken are not read.
     call.app.store.may_add_output(job, by, call.app.clock.now())?;
 

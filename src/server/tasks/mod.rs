@@ -1,11 +1,15 @@
 //! What runs in the background: each loop stands over a step that tests can call by itself.
 
+mod due;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::App;
 use crate::blobs::Digest;
 use crate::store;
+
+pub(super) use due::SignsOfLife;
 
 /// How long soft state (last seen, last login) may stay in memory only.
 const FLUSH_EVERY: Duration = Duration::from_secs(3);
@@ -16,17 +20,29 @@ pub(super) async fn run(app: Arc<App>) {
         let app = app.clone();
         move || sweep_leftovers(&app)
     });
+    let due = tokio::spawn(due::run(app.clone()));
+    let claims = tokio::spawn(super::claims::run(app.clone()));
+    flush_again_and_again(&app).await;
+    drop(sweep.await);
+    for ended in [due.await, claims.await] {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a background task ended with a panic");
+        }
+    }
+}
+
+/// Writes the soft state down every few seconds, until the server stops.
+async fn flush_again_and_again(app: &App) {
     let mut stopping = app.stopping.clone();
     loop {
         tokio::select! {
-            _ = stopping.wait_for(|stop| *stop) => break,
+            _ = stopping.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(FLUSH_EVERY) => {}
         }
-        if let Err(error) = flush_soft_state(&app).await {
+        if let Err(error) = flush_soft_state(app).await {
             tracing::warn!(%error, "the last-seen times could not be written; they are tried again");
         }
     }
-    drop(sweep.await);
 }
 
 /// Writes the soft state down.

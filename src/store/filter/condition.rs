@@ -27,6 +27,18 @@ impl Renderer {
         format!("?{}", self.params.len())
     }
 
+    /// Finds a field. A parsed spec has no unknown ones; one that was put together by hand may.
+    pub(super) fn find(&mut self, resource: &'static Resource, field: &str) -> Result<Path, Problems> {
+        let segments: Vec<&str> = field.split('.').collect();
+        let unknown = || Problems::one("field", format!("{} have no field {field:?} to list by.", resource.name));
+        let mut path = resource.resolve(&segments).ok_or_else(unknown)?;
+        if let Some(member) = path.member.take() {
+            let place = self.bind(Value::Text(member));
+            path.sql = format!("({} ->> {place})", path.sql).into();
+        }
+        Ok(path)
+    }
+
     /// Renders tests joined by AND over the rows of `t`; empty if there are none.
     pub(super) fn all(
         &mut self,
@@ -53,14 +65,17 @@ impl Renderer {
             | Expression::Contains { invert, .. }
             | Expression::Compare { invert, .. } => *invert,
             // Asking for a value is a test of its own, which partial indexes know.
-            Expression::IsNull { field, invert } => return Ok(self.is_null(&find(resource, field)?, *invert)),
+            Expression::IsNull { field, invert } => {
+                let path = self.find(resource, field)?;
+                return Ok(self.is_null(&path, *invert));
+            }
         };
         let two_valued = two_valued || inverts;
         let sql = match expression {
             Expression::And { of, .. } => self.join(resource, of, " AND ", two_valued)?,
             Expression::Or { of, .. } => self.join(resource, of, " OR ", two_valued)?,
             Expression::Exact { field, value, case_insensitive, .. } => {
-                let path = find(resource, field)?;
+                let path = self.find(resource, field)?;
                 let folds = *case_insensitive && path.info.kind == Kind::Text;
                 let value = self.bind(bound(value, folds));
                 let test = |x: &str, two_valued: bool| {
@@ -70,7 +85,7 @@ impl Renderer {
                 self.test(&path.steps, &path, "t", two_valued, &test)
             }
             Expression::Contains { field, sub_string, case_insensitive, .. } => {
-                let path = find(resource, field)?;
+                let path = self.find(resource, field)?;
                 let folds = *case_insensitive;
                 let value = self.bind(Value::Text(if folds { fold(sub_string) } else { sub_string.clone() }));
                 let test = |x: &str, two_valued: bool| {
@@ -80,7 +95,7 @@ impl Renderer {
                 self.test(&path.steps, &path, "t", two_valued, &test)
             }
             Expression::Compare { field, operator, value, .. } => {
-                let path = find(resource, field)?;
+                let path = self.find(resource, field)?;
                 let value = self.bind(bound(value, false));
                 let sign = operator.sign();
                 let test = |x: &str, two_valued: bool| false_for_null(format!("{x} {sign} {value}"), two_valued);
@@ -116,14 +131,14 @@ impl Renderer {
             let any = self.test(&path.steps, path, "t", true, &|x, _| format!("{x} IS NULL"));
             return if invert { format!("NOT {any}") } else { any };
         }
-        let value = self.value(&path.steps, path.sql, "t");
+        let value = self.value(&path.steps, &path.sql, "t");
         format!("{value} IS {}", if invert { "NOT NULL" } else { "NULL" })
     }
 
     /// Renders a test of the value at the end of `steps`; of any of the values, if a step leads to many rows.
     fn test(&mut self, steps: &[Step], path: &Path, alias: &str, two_valued: bool, test: Test<'_>) -> String {
         if !steps.iter().any(|step| matches!(step, Step::Many { .. })) {
-            let value = self.value(steps, path.sql, alias);
+            let value = self.value(steps, &path.sql, alias);
             return test(&value, two_valued && path.info.nullable);
         }
         let Some((first, rest)) = steps.split_first() else { return "0".to_owned() };
@@ -160,13 +175,6 @@ impl Renderer {
         self.aliases += 1;
         format!("t{}", self.aliases)
     }
-}
-
-/// Finds a field. A parsed spec has no unknown ones; one that was put together by hand may.
-pub(super) fn find(resource: &'static Resource, field: &str) -> Result<Path, Problems> {
-    let segments: Vec<&str> = field.split('.').collect();
-    let unknown = || Problems::one("field", format!("{} have no field {field:?} to list by.", resource.name));
-    resource.resolve(&segments).ok_or_else(unknown)
 }
 
 fn false_for_null(sql: String, two_valued: bool) -> String {

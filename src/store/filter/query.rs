@@ -3,7 +3,7 @@
 use rusqlite::Row;
 use rusqlite::types::{Value, ValueRef};
 
-use super::condition::{Renderer, find};
+use super::condition::Renderer;
 use super::resource::Resource;
 use crate::domain::fields::Problems;
 use crate::filter::{Cursor, Key, Kind, OrderBy, Spec, sort_keys};
@@ -66,8 +66,8 @@ impl Query {
                 pk_ascending = key.ascending;
                 continue;
             }
-            let path = find(resource, key.field)?;
-            let value = renderer.value(&path.steps, path.sql, "t");
+            let path = renderer.find(resource, key.field)?;
+            let value = renderer.value(&path.steps, &path.sql, "t");
             let is_text = path.info.kind == Kind::Text;
             let sql = if is_text { format!("substr({value}, 1, {SORTED_CHARS_MAX})") } else { value };
             let (ascending, nulls_first) = (key.ascending, key.nulls_first);
@@ -124,6 +124,13 @@ impl Query {
             sql.push_str(&format!(" LIMIT ?{}", params.len()));
         }
         Statement { sql, params }
+    }
+
+    /// Builds the statement for the first row that passes and for which `holds`, in an order of the caller's own.
+    pub(in crate::store) fn first(&self, columns: &str, holds: &'static str, order: &'static str) -> Statement {
+        let (table, condition) = (self.resource.table, &self.condition);
+        let sql = format!("SELECT {columns} FROM {table} AS t WHERE {holds} AND {condition} ORDER BY {order} LIMIT 1");
+        Statement { sql, params: self.params.clone() }
     }
 
     /// Builds the statement that counts the rows that pass, whatever the page.

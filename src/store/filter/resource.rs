@@ -1,5 +1,8 @@
 //! What a listed resource is made of, and how the path of a field is found in it.
 
+use std::borrow::Cow;
+
+use crate::domain::job::is_label_name;
 use crate::filter::{FieldInfo, Kind, Schema};
 
 /// A resource that can be listed, or that paths lead through. In its pieces of SQL, `$` stands for the row's alias.
@@ -37,6 +40,8 @@ pub(super) enum Target {
     None,
     /// To the row whose `pk` is this SQL.
     One { resource: &'static Resource, link: &'static str },
+    /// To the members of the JSON object that the field is; each is a text.
+    Members,
     /// To all rows whose `column` is the row's `pk`. By itself the field stands for their `element`.
     Many { resource: &'static Resource, column: &'static str, element: &'static str },
 }
@@ -68,6 +73,11 @@ impl Field {
         Self { nullable: true, present: Some(sql), ..self }
     }
 
+    /// A JSON object whose members are texts that can be listed by.
+    pub(super) const fn of_members(self) -> Self {
+        Self { target: Target::Members, ..self }
+    }
+
     /// A reference that stands for the `pk` it holds.
     pub(super) const fn reference(name: &'static str, sql: &'static str, resource: &'static Resource) -> Self {
         Self::new(name, Kind::Int, sql).leads_to(resource, sql)
@@ -93,7 +103,9 @@ pub(super) struct Path {
     /// The references on the way.
     pub(super) steps: Vec<Step>,
     /// The value, as SQL over the last step's row.
-    pub(super) sql: &'static str,
+    pub(super) sql: Cow<'static, str>,
+    /// The member of the JSON object that `sql` is, where the field is one.
+    pub(super) member: Option<String>,
     pub(super) present: Option<&'static str>,
     pub(super) info: FieldInfo,
     /// Whether the field is a to-many one by itself, so that `isnull` asks for rows without any element.
@@ -132,14 +144,15 @@ impl Resource {
             if let Some(field) = here.find(&rest.join(".")) {
                 let mut path = Path {
                     steps,
-                    sql: field.sql,
+                    sql: field.sql.into(),
+                    member: None,
                     present: field.present,
                     info: FieldInfo { kind: field.kind, nullable: nullable || field.nullable, to_many },
                     whole: false,
                 };
                 if let Target::Many { resource, column, element } = field.target {
                     path.steps.push(Step::Many { resource, column });
-                    path.sql = resource.find(element)?.sql;
+                    path.sql = resource.find(element)?.sql.into();
                     path.info.to_many = true;
                     path.whole = true;
                 }
@@ -150,10 +163,16 @@ impl Resource {
             nullable |= field.nullable;
             match field.target {
                 Target::None => return None,
+                Target::Members => {
+                    let member = Some(behind.join(".")).filter(|name| is_label_name(name))?;
+                    let info = FieldInfo { kind: Kind::Text, nullable: true, to_many };
+                    let (sql, member) = (field.sql.into(), Some(member));
+                    return Some(Path { steps, sql, member, present: None, info, whole: false });
+                }
                 // The key itself stands in the referring row: no need to look at the other one.
                 Target::One { link, .. } if behind == ["pk"] => {
                     let info = FieldInfo { kind: Kind::Int, nullable, to_many };
-                    return Some(Path { steps, sql: link, present: None, info, whole: false });
+                    return Some(Path { steps, sql: link.into(), member: None, present: None, info, whole: false });
                 }
                 Target::One { resource, link } => {
                     steps.push(Step::One { resource, link });

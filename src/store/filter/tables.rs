@@ -41,6 +41,14 @@ pub static JOBS: Resource = Resource {
         Field::reference("creator", "$.creator", &PEOPLE),
         Field::new("creation_time", Time, "$.creation_time"),
         Field::new("deletion_time", Time, "$.deletion_time").nullable(),
+        Field::new("attempt", Int, "$.attempt"),
+        Field::new("priority", Int, "$.priority"),
+        Field::new("max_attempts", Int, "$.max_attempts"),
+        Field::new("retry_delay", Float, "$.retry_delay"),
+        Field::new("timeout", Float, "$.timeout").nullable(),
+        Field::new("hold", Bool, "$.on_hold"),
+        Field::new("labels", Json, "$.labels").of_members(),
+        Field::new("lease_expires", Time, "$.lease_expires").nullable(),
     ],
     hints: &[
         // The CHECKs of the table make the two the same.

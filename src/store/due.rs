@@ -1,0 +1,121 @@
+//! What falls due by time: leases, deadlines, retries, old keys. One step, called again and again; tests turn the clock.
+
+use rusqlite::params;
+
+use super::attempts::{Ends, RETRY_DATA};
+use super::jobs::{Body, carry_out, standing};
+use super::{Error, Store, WriteTx, idempotency};
+use crate::domain::attempt::{self, Ending, plus};
+use crate::domain::ids::{JobId, NodeId};
+use crate::domain::lifecycle::Change;
+use crate::domain::time::Timestamp;
+
+/// Jobs that one step moves at the most, so that it never keeps other writes waiting for long.
+const JOBS_MAX: i64 = 200;
+
+/// Tells when a node last gave a sign of life for a job, if it did since the server started.
+pub type LastSign = dyn Fn(NodeId, JobId) -> Option<Timestamp> + Send;
+
+impl Store {
+    /// Says whether anything may be due: a read that costs next to nothing.
+    pub fn anything_due(&self, now: Timestamp) -> Result<bool, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM jobs WHERE lease_expires <= ?1)
+                     OR EXISTS (SELECT 1 FROM jobs WHERE deadline <= ?1)
+                     OR EXISTS (SELECT 1 FROM jobs WHERE retry_time <= ?1)
+                     OR EXISTS (SELECT 1 FROM idempotency_keys WHERE time <= ?1 - 86400000000)",
+            )?;
+            Ok(statement.query_row([now], |row| row.get(0))?)
+        })
+    }
+
+    /// Carries out what is due. A lease is renewed, instead of running out, when its node gave a later sign of life.
+    pub async fn run_due(&self, last_sign: Box<LastSign>) -> Result<(), Error> {
+        self.write(move |tx| {
+            expire_leases(tx, last_sign.as_ref())?;
+            time_out(tx)?;
+            retry(tx)?;
+            idempotency::forget_old(tx)
+        })
+        .await
+    }
+
+    /// Gives every lease a full period from now on: after a restart, no node could renew it meanwhile.
+    pub async fn renew_all_leases(&self) -> Result<(), Error> {
+        self.write(|tx| {
+            tx.connection().execute(
+                "UPDATE jobs SET lease_expires = ?1 + CAST(lease * 1000000 AS INTEGER) WHERE lease IS NOT NULL",
+                [tx.now()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn expire_leases(tx: &WriteTx<'_>, last_sign: &LastSign) -> Result<(), Error> {
+    let connection = tx.connection();
+    let due: Vec<(JobId, NodeId, f64)> = connection
+        .prepare_cached("SELECT pk, node, lease FROM jobs WHERE lease_expires <= ?1 ORDER BY lease_expires LIMIT ?2")?
+        .query_map(params![tx.now(), JOBS_MAX], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    for (job, node, lease_s) in due {
+        let renewed = last_sign(node, job).map(|time| plus(time, lease_s)).filter(|expires| *expires > tx.now());
+        if let Some(expires) = renewed {
+            connection
+                .prepare_cached("UPDATE jobs SET lease_expires = ?2 WHERE pk = ?1")?
+                .execute(params![job, expires])?;
+            continue;
+        }
+        let data = r#"{"reason":"lease_expired"}"#;
+        move_on(tx, job, data, Ending::LeaseExpired, |standing, state| {
+            attempt::expire(state, &standing.attempts, tx.now())
+        })?;
+    }
+    Ok(())
+}
+
+fn time_out(tx: &WriteTx<'_>) -> Result<(), Error> {
+    for job in due(tx, "SELECT pk FROM jobs WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2")? {
+        let data = r#"{"reason":"timed_out"}"#;
+        move_on(tx, job, data, Ending::TimedOut, |standing, state| {
+            attempt::time_out(state, standing.timeout_s.unwrap_or_default(), tx.now())
+        })?;
+    }
+    Ok(())
+}
+
+fn retry(tx: &WriteTx<'_>) -> Result<(), Error> {
+    for job in due(tx, "SELECT pk FROM jobs WHERE retry_time <= ?1 ORDER BY retry_time LIMIT ?2")? {
+        move_on(tx, job, RETRY_DATA, Ending::Errored, |_, state| attempt::retry(state))?;
+    }
+    Ok(())
+}
+
+fn due(tx: &WriteTx<'_>, sql: &str) -> Result<Vec<JobId>, Error> {
+    let mut statement = tx.connection().prepare_cached(sql)?;
+    let jobs = statement.query_map(params![tx.now(), JOBS_MAX], |row| row.get(0))?;
+    Ok(jobs.collect::<Result<_, _>>()?)
+}
+
+/// Carries out what the rules say of a job that is due. A soft-deleted job is left as it is: what was due happens when
+/// it is reinstated.
+fn move_on(
+    tx: &WriteTx<'_>,
+    job: JobId,
+    data: &str,
+    ending: Ending,
+    rule: impl FnOnce(&super::jobs::Standing, &crate::domain::lifecycle::State) -> Option<Change>,
+) -> Result<(), Error> {
+    let standing = standing(tx.connection(), job)?;
+    let Body::Workable(state) = &standing.body else { return Ok(()) };
+    let change = if standing.deleted { None } else { rule(&standing, state) };
+    match change {
+        Some(change) => {
+            let ends = Ends { lease_s: None, ending: Some(ending) };
+            carry_out(tx, job, &standing, state, change, state.holder(), data, ends)
+        }
+        None => Ok(()),
+    }
+}
