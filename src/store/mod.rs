@@ -21,6 +21,7 @@ pub mod outputs;
 mod readers;
 mod references;
 mod seed;
+pub mod stats;
 pub mod templates;
 pub mod users;
 pub mod values;
@@ -45,6 +46,7 @@ const READERS: u32 = 12;
 /// The database of one data directory. Shared by reference; closed with [`Store::close`].
 #[derive(Debug)]
 pub struct Store {
+    path: std::path::PathBuf,
     writer: Writer,
     readers: Readers,
 }
@@ -62,7 +64,7 @@ impl Store {
             Error::Sqlite(error) => OpenError::Sqlite(error),
             _ => OpenError::Setting("a thread for the writer"),
         })?;
-        Ok(Self { writer, readers })
+        Ok(Self { path: path.to_owned(), writer, readers })
     }
 
     /// Finishes what is queued and closes the database. Blocks; calls after it are told that the store is closing.

@@ -9,11 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::error::Error;
+use super::stats::WriterStats;
 use crate::domain::time::{Clock, Timestamp};
 
 /// Commands that may wait; one more is told that the store is overloaded.
@@ -110,6 +112,7 @@ pub(super) struct Writer {
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
     events: watch::Receiver<i64>,
     free_jobs: watch::Receiver<u64>,
+    stats: Arc<WriterStats>,
 }
 
 impl Writer {
@@ -119,11 +122,13 @@ impl Writer {
         let (told, events) = watch::channel(last);
         let (freed, free_jobs) = watch::channel(0);
         let (queue, commands) = sync_channel(QUEUE_MAX);
+        let stats = Arc::<WriterStats>::default();
+        let told = Told { events: told, free_jobs: freed, stats: stats.clone() };
         let thread = std::thread::Builder::new()
             .name("labrun-writer".to_owned())
-            .spawn(move || run(&connection, &commands, clock.as_ref(), &Told { events: told, free_jobs: freed }))
+            .spawn(move || run(&connection, &commands, clock.as_ref(), &told))
             .map_err(|error| Error::Broken(format!("the writer's thread can't be started: {error}")))?;
-        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs })
+        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs, stats })
     }
 
     /// Runs a command in the next transaction and gives its result once that is committed.
@@ -135,9 +140,13 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let call = Call { work: Some(work), result: Err(Error::Closing), reply };
         self.queue.try_send(Message::Run(Box::new(call))).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Full(_) => {
+                WriterStats::count(&self.stats.refused);
+                Error::Busy
+            }
             TrySendError::Disconnected(_) => Error::Closing,
         })?;
+        WriterStats::count(&self.stats.queued);
         answer.await.unwrap_or(Err(Error::Closing))
     }
 
@@ -151,6 +160,11 @@ impl Writer {
         self.free_jobs.clone()
     }
 
+    /// Gives what the writer counts.
+    pub(super) fn stats(&self) -> &WriterStats {
+        &self.stats
+    }
+
     /// Ends the thread after what is queued, and closes its connection. Blocks.
     pub(super) fn stop(&self) {
         drop(self.queue.send(Message::Stop));
@@ -161,16 +175,18 @@ impl Writer {
     }
 }
 
-/// Who is told after a commit.
+/// Who is told after a commit, and what is counted.
 struct Told {
     events: watch::Sender<i64>,
     free_jobs: watch::Sender<u64>,
+    stats: Arc<WriterStats>,
 }
 
 /// The thread: one transaction after another until it is told to stop.
 fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock, told: &Told) {
     while let Ok(Message::Run(first)) = commands.recv() {
-        let (batch, stop) = transact(connection, commands, clock, first);
+        let (batch, stop) = transact(connection, commands, clock, &told.stats, first);
+        told.stats.batch.observe(batch.done.len() as u64);
         if let Some(seq) = batch.last_event {
             told.events.send_replace(seq);
         }
@@ -198,14 +214,17 @@ fn transact(
     connection: &Connection,
     commands: &Receiver<Message>,
     clock: &dyn Clock,
+    stats: &WriterStats,
     first: Box<dyn Command>,
 ) -> (Batch, bool) {
     let mut done: Vec<(Box<dyn Command>, Fate)> = Vec::new();
     let mut last_event = None;
     let mut freed_job = false;
     let mut stop = false;
+    WriterStats::count(&stats.taken);
     if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
         tracing::error!(%error, "no transaction could be begun");
+        WriterStats::count(&stats.lost);
         // The command has not run, so its result still says that the store is closing; a full disk is told apart.
         done.push((first, fate_of(&error)));
         return (Batch { done, last_event, freed_job }, stop);
@@ -223,6 +242,7 @@ fn transact(
             }
             Err(error) => {
                 tracing::error!(%error, "a transaction was lost");
+                WriterStats::count(&stats.lost);
                 done.push((command, fate_of(&error)));
                 lose(connection, &mut done, fate_of(&error));
                 return (Batch { done, last_event: None, freed_job: false }, stop);
@@ -230,17 +250,23 @@ fn transact(
         }
         if done.len() < BATCH_MAX {
             match commands.try_recv() {
-                Ok(Message::Run(command)) => next = Some(command),
+                Ok(Message::Run(command)) => {
+                    WriterStats::count(&stats.taken);
+                    next = Some(command);
+                }
                 Ok(Message::Stop) => stop = true,
                 Err(_) => {}
             }
         }
     }
+    let began = Instant::now();
     if let Err(error) = execute(connection, "COMMIT") {
         tracing::error!(%error, "a transaction could not be committed");
+        WriterStats::count(&stats.lost);
         lose(connection, &mut done, fate_of(&error));
         (last_event, freed_job) = (None, false);
     }
+    stats.commit_us.observe_time(began.elapsed());
     (Batch { done, last_event, freed_job }, stop)
 }
 
