@@ -50,6 +50,10 @@ pub(super) struct Serve {
     /// What uploads must leave free on the disk, in bytes
     #[arg(long, env = "LABRUN_HEADROOM_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
     headroom_bytes: u64,
+
+    /// Let jobs be watched by WebSocket without a token, as clients of the reference do
+    #[arg(long, env = "LABRUN_ANONYMOUS_WATCHERS")]
+    anonymous_watchers: bool,
 }
 
 impl Serve {
@@ -86,6 +90,7 @@ impl Serve {
             refresh_token_lifetime_s: self.refresh_token_lifetime_s,
             output_bytes_max: self.output_bytes_max,
             headroom_bytes: self.headroom_bytes,
+            anonymous_watchers: self.anonymous_watchers,
             ..Settings::new(data_dir)
         })
     }

@@ -11,7 +11,7 @@ use warp::http::header::AUTHORIZATION;
 use super::App;
 use super::error::ApiError;
 use super::request::decimal;
-use super::routes::{Route, Target, Who};
+use super::routes::{Route, Target, Token, Who};
 use crate::domain::ids::{JobId, NodeId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::access::{Table, UserAccess};
@@ -157,14 +157,20 @@ pub(crate) fn admit(
     route: &Route,
     headers: &HeaderMap,
     params: &[String],
+    query: &str,
 ) -> Result<Option<Caller>, ApiError> {
-    let user = match route.who {
-        Who::Anyone => None,
-        _ => Some(authenticate(app, headers)?),
+    let user = match route.token {
+        _ if route.who == Who::Anyone => None,
+        Token::Header => Some(authenticate(app, headers)?),
+        Token::HeaderOrQuery => authenticate_watcher(app, headers, query, route)?,
     };
     let node = acting_node(app, headers)?;
     let key = params.first().map_or("", String::as_str);
-    let Some((user, access)) = user else { return Ok(None) };
+    let Some((user, access)) = user else {
+        // A missing object is a 404 to those without a name as well.
+        Standing::of(app, route, key, UserId(0), None)?;
+        return Ok(None);
+    };
     let standing = Standing::of(app, route, key, user, node.map(|(node, _)| node))?;
     let caller = Caller { user, is_staff: access.is_staff, node: node.map(|(node, _)| node) };
     if let Some((_, creator)) = node
@@ -195,6 +201,28 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Result<(UserId, UserAccess), 
         None => None,
     };
     valid.ok_or_else(|| ApiError::unauthenticated("The token is not valid, or has run out."))
+}
+
+/// Reads a watcher's token: browsers can send no header with a WebSocket or an EventSource, but a query. `None` is a
+/// watcher without a name, where those are let in.
+fn authenticate_watcher(
+    app: &App,
+    headers: &HeaderMap,
+    query: &str,
+    route: &Route,
+) -> Result<Option<(UserId, UserAccess)>, ApiError> {
+    if headers.contains_key(AUTHORIZATION) {
+        return authenticate(app, headers).map(Some);
+    }
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    match pairs.find(|(name, _)| name == "access_token") {
+        None if app.anonymous_watchers && route.upgrades => Ok(None),
+        None => authenticate(app, headers).map(Some),
+        Some((_, token)) => {
+            let valid = check_token(app, &token, Some(TokenKind::Access))?;
+            valid.map(Some).ok_or_else(|| ApiError::unauthenticated("The token is not valid, or has run out."))
+        }
+    }
 }
 
 /// Reads the `Node-Id` header; with the node, who made it.

@@ -10,7 +10,6 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use warp::Filter;
-use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
 
 use super::App;
@@ -111,17 +110,19 @@ impl Connection {
 /// would fall through to a filter that is not there.
 fn filter(app: Arc<App>) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let upgrade = warp::ws().map(Some).or(warp::any().map(|| None)).unify();
     warp::any()
         .and(warp::method())
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
+        .and(upgrade)
         .and(warp::body::stream())
-        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, peer: Option<Peer>, body| {
+        .then(move |method, path: FullPath, query, headers, peer: Option<Peer>, upgrade, body| {
             let body = Body::new(body);
             let peer = peer.map(|Peer(address)| address);
-            let incoming = Incoming { method, path: path.as_str().to_owned(), query, headers, peer, body };
-            request::answer(app.clone(), incoming)
+            let path = path.as_str().to_owned();
+            request::answer(app.clone(), Incoming { method, path, query, headers, peer, upgrade, body })
         })
 }

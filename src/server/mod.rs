@@ -14,13 +14,13 @@ mod soft;
 mod strict;
 mod tasks;
 mod throttle;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::blobs::Blobs;
@@ -32,6 +32,7 @@ use passwords::Passwords;
 use routes::Router;
 use soft::SoftState;
 use throttle::Throttle;
+use watch::Hub;
 
 /// How long a stop waits for the requests under way.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -53,6 +54,8 @@ pub struct Settings {
     pub output_bytes_max: Option<u64>,
     /// What uploads must leave free on the disk, in bytes.
     pub headroom_bytes: u64,
+    /// Whether jobs can be watched by WebSocket without a token, as the reference's clients do.
+    pub anonymous_watchers: bool,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -68,6 +71,7 @@ impl Settings {
             refresh_token_lifetime_s: 8 * 60 * 60,
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
+            anonymous_watchers: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -84,10 +88,12 @@ pub(crate) struct App {
     pub(crate) soft: SoftState,
     pub(crate) signs: tasks::SignsOfLife,
     pub(crate) claims: Claims,
+    pub(crate) hub: Hub,
+    pub(crate) anonymous_watchers: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
     /// Turns true when the server stops; whatever runs for long ends then.
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
 }
 
 /// Why a server can't start.
@@ -136,7 +142,7 @@ pub struct Running {
     app: Arc<App>,
     address: SocketAddr,
     made_password: Option<String>,
-    stop: watch::Sender<bool>,
+    stop: tokio::sync::watch::Sender<bool>,
     serving: JoinHandle<()>,
     tasks: JoinHandle<()>,
     // Held until everything else has ended; the system lets go of it even after a crash.
@@ -162,7 +168,7 @@ impl Running {
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
-        let (stop, stopping) = watch::channel(false);
+        let (stop, stopping) = tokio::sync::watch::channel(false);
         let app = Arc::new(App {
             store,
             blobs,
@@ -173,6 +179,8 @@ impl Running {
             soft: SoftState::default(),
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
+            hub: Hub::default(),
+            anonymous_watchers: settings.anonymous_watchers,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
             stopping,
@@ -212,6 +220,11 @@ impl Running {
             _ = &mut self.tasks => {}
         }
     }
+}
+
+/// Waits until a flag is true, or can't become so any more.
+async fn raised(flag: &mut tokio::sync::watch::Receiver<bool>) {
+    drop(flag.wait_for(|up| *up).await);
 }
 
 /// Makes the data directory and locks it; the lock file says who holds it.

@@ -9,9 +9,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT};
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, UPGRADE};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
+use warp::ws::Ws;
 
 use super::App;
 use super::auth::{self, Caller};
@@ -35,6 +36,8 @@ pub(crate) struct Incoming {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
+    /// There when the client asks for a WebSocket, in the proper form.
+    pub(crate) upgrade: Option<Ws>,
     pub(crate) body: Body,
 }
 
@@ -120,6 +123,7 @@ pub(crate) struct Call {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) upgrade: Option<Ws>,
     caller: Option<Caller>,
     pub(crate) body: Body,
 }
@@ -225,10 +229,10 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
 
 /// Finds the route and goes through the checks up to the handler.
 async fn respond(app: Arc<App>, incoming: Incoming) -> Result<Response, ApiError> {
-    let Incoming { method, path, query, headers, peer, mut body } = incoming;
+    let Incoming { method, path, query, headers, peer, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
-    let found = app.routes.find(&method, &path);
+    let found = app.routes.find(&method, &path, asks_for_websocket(&headers));
     let (route, params) = match found {
         Ok(found) => found,
         Err(error) => {
@@ -238,7 +242,7 @@ async fn respond(app: Arc<App>, incoming: Incoming) -> Result<Response, ApiError
             return Err(error);
         }
     };
-    let mut call = Call { app, route, method, params, query, headers, peer, caller: None, body };
+    let mut call = Call { app, route, method, params, query, headers, peer, upgrade, caller: None, body };
     let result = handle(&mut call).await;
     if let Err(error) = &result
         && !call.body.ended
@@ -255,8 +259,13 @@ async fn respond(app: Arc<App>, incoming: Incoming) -> Result<Response, ApiError
 
 /// The checks in their order: 401, 400 of the Node-Id, 404, 403; then the handler.
 async fn handle(call: &mut Call) -> Result<Response, ApiError> {
-    call.caller = auth::admit(&call.app, call.route, &call.headers, &call.params)?;
+    call.caller = auth::admit(&call.app, call.route, &call.headers, &call.params, &call.query)?;
     (call.route.handler)(call).await
+}
+
+/// Says whether the client wants to go on in WebSocket frames.
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Gives the client's request id if it is short, plain ASCII; else a new one.

@@ -11,6 +11,7 @@ use warp::reply::Response;
 use super::error::ApiError;
 use super::handlers::{auth, bundle, catalogue, claims, jobs, nodes, outputs, status, templates, users};
 use super::request::{Call, decimal};
+use super::watch::{sse, websocket};
 use crate::store::catalogue::{CATALOGUES, Catalogue};
 
 /// What a handler gives.
@@ -73,6 +74,15 @@ pub(crate) enum Cache {
     Never,
 }
 
+/// Where a token may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// In the header `Authorization`.
+    Header,
+    /// There, or in `?access_token=`, for browsers that watch.
+    HeaderOrQuery,
+}
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct Route {
@@ -86,6 +96,9 @@ pub struct Route {
     pub who: Who,
     /// What its path names.
     pub target: Target,
+    /// Whether it is for requests that ask for a WebSocket; another row of the same path is for the others.
+    pub upgrades: bool,
+    pub(crate) token: Token,
     pub(crate) cache: Cache,
     pub(crate) handler: Handler,
 }
@@ -110,7 +123,14 @@ fn row(
     target: Target,
     handler: Handler,
 ) -> Route {
-    Route { name: name.into(), methods, path: path.into(), who, target, cache: Cache::Usual, handler }
+    let (name, path) = (name.into(), path.into());
+    let (upgrades, token, cache) = (false, Token::Header, Cache::Usual);
+    Route { name, methods, path, who, target, upgrades, token, cache, handler }
+}
+
+/// Makes a row for watching, by WebSocket or by events.
+fn watch(name: &'static str, path: &'static str, target: Target, upgrades: bool, handler: Handler) -> Route {
+    Route { upgrades, token: Token::HeaderOrQuery, ..row(name, GET, path, Who::User, target, handler) }
 }
 
 /// Makes a row of a verb that changes state, whatever its method: caches must keep nothing of it.
@@ -172,6 +192,9 @@ fn table() -> Vec<Route> {
         row("jobs.list",           POST,   "/v1/jobs/list",           W::User,            T::None, |c| Box::pin(jobs::list(c))),
         row("jobs.create",         NO_METHOD, "/v1/jobs/create",      W::Staff,           T::None, |c| Box::pin(status::nothing(c))),
         row("jobs.retrieve",       GET,    "/v1/jobs/{pk}",           W::User,            T::Job,  |c| Box::pin(jobs::retrieve(c))),
+        watch("jobs.watch",               "/v1/jobs/{pk}",           T::Job,  true,  |c| Box::pin(websocket::watch(c))),
+        watch("jobs.events",              "/v1/jobs/{pk}/events",    T::Job,  false, |c| Box::pin(sse::of_job(c))),
+        watch("events",                   "/v1/events",              T::None, false, |c| Box::pin(sse::of_all(c))),
         row("jobs.update",         PUT,    "/v1/jobs/{pk}",           W::Staff,           T::Job,  |c| Box::pin(jobs::update(c))),
         row("jobs.partial_update", PATCH,  "/v1/jobs/{pk}",           W::Staff,           T::Job,  |c| Box::pin(jobs::partial_update(c))),
         row("jobs.destroy",        DELETE, "/v1/jobs/{pk}",           W::Staff,           T::Job,  |c| Box::pin(jobs::destroy(c))),
@@ -235,7 +258,7 @@ impl PathRows {
     /// Names the methods for `Allow`; HEAD goes with GET where GET only reads.
     fn allowed(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
-        for route in &self.rows {
+        for route in self.rows.iter().filter(|route| !route.upgrades) {
             for method in route.methods {
                 names.push(method.as_str());
                 if *method == Method::GET && route.cache == Cache::Usual {
@@ -273,7 +296,12 @@ impl Router {
     /// # Errors
     /// 404 when no path fits or its key is no key, 405 when the path is known but not the method, 400 when a
     /// parameter is no UTF-8 text.
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Result<(&'static Route, Vec<String>), ApiError> {
+    pub(crate) fn find(
+        &self,
+        method: &Method,
+        path: &str,
+        asks_for_websocket: bool,
+    ) -> Result<(&'static Route, Vec<String>), ApiError> {
         let path = path.strip_suffix('/').unwrap_or(path);
         let found = self.0.at(path).map_err(|_| ApiError::no_such_path())?;
         let params: Vec<Option<String>> = found.params.iter().map(|(_, text)| decode(text)).collect();
@@ -295,7 +323,9 @@ impl Router {
             route.methods.contains(method)
                 || (*method == Method::HEAD && route.cache == Cache::Usual && route.methods.contains(&Method::GET))
         };
-        let Some(route) = found.value.rows.iter().find(wanted) else {
+        // A path that takes no upgrade answers as if none had been asked for.
+        let of_its_kind = found.value.rows.iter().filter(wanted);
+        let Some(route) = of_its_kind.max_by_key(|route| route.upgrades == asks_for_websocket) else {
             return Err(ApiError::method_not_allowed(&found.value.allowed()));
         };
         let params = params.into_iter().collect::<Option<Vec<_>>>();
@@ -326,7 +356,9 @@ mod tests {
     #[test]
     fn a_method_has_one_row_per_path() {
         for (index, one) in ROUTES.iter().enumerate() {
-            for other in ROUTES.iter().skip(index + 1).filter(|other| other.path == one.path) {
+            for other in
+                ROUTES.iter().skip(index + 1).filter(|other| other.path == one.path && other.upgrades == one.upgrades)
+            {
                 assert!(one.methods.iter().all(|m| !other.methods.contains(m)), "{} and {}", one.name, other.name);
             }
         }
@@ -335,7 +367,7 @@ mod tests {
     #[test]
     fn paths_are_told_apart() {
         let router = Router::new().unwrap();
-        let name = |method: Method, path: &str| match router.find(&method, path) {
+        let name = |method: Method, path: &str| match router.find(&method, path, false) {
             Ok((route, params)) => format!("{} {params:?}", route.name),
             Err(error) => error.status().as_u16().to_string(),
         };

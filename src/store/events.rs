@@ -1,10 +1,13 @@
 //! The event log: every transition, written in the transaction that makes it (contract §10).
 
-use rusqlite::params;
+use rusqlite::{Connection, Row, params};
+use serde_json::value::RawValue;
 
-use super::{Error, WriteTx};
+use super::list::Selection;
+use super::{Error, Store, WriteTx, found};
 use crate::domain::ids::{JobId, NodeId};
-use crate::domain::lifecycle::Transition;
+use crate::domain::lifecycle::{Phase, Transition};
+use crate::domain::notification::Message;
 
 /// A transition on its way into the log, with the job as it leaves it.
 #[derive(Debug)]
@@ -31,4 +34,112 @@ pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>) -> Result<(), Error
         .execute(params![job, tx.now(), transition, node, progress, error, description, data])?;
     tx.note_event(connection.last_insert_rowid());
     Ok(())
+}
+
+/// An event as watchers are told of it.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its place in the log; larger than that of every event before it.
+    pub seq: i64,
+    /// What it says.
+    pub message: Message,
+}
+
+impl Event {
+    /// Says whether nothing can follow it on its job.
+    pub fn is_last(&self) -> bool {
+        matches!(self.message.transition, Transition::Finish | Transition::Cancel)
+    }
+}
+
+/// The columns of an event; read by [`from_row`].
+const COLUMNS: &str = "seq, job, transition, node, progress, error, description, data";
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let transition: Transition = row.get(2)?;
+    let message = Message {
+        transition,
+        description: row.get(6)?,
+        pk: row.get(1)?,
+        progress: row.get(4)?,
+        cancelled: transition == Transition::Cancel,
+        node: row.get(3)?,
+        error: row.get(5)?,
+        transition_data: RawValue::from_string(row.get(7)?).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Text, Box::new(error))
+        })?,
+    };
+    Ok(Event { seq: row.get(0)?, message })
+}
+
+/// Reads the present state of a job as the transition that led to it, with the job's newest place in the log.
+fn present(connection: &Connection, job: JobId) -> Result<Option<Event>, Error> {
+    // One transaction, so that the state and the place in the log belong together.
+    let tx = connection.unchecked_transaction()?;
+    let seq: i64 = tx
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE job = ?1")?
+        .query_row([job], |row| row.get(0))?;
+    let message = found(
+        tx.prepare_cached("SELECT phase, node, progress_amount, error_reason, description FROM jobs WHERE pk = ?1")?
+            .query_row([job], |row| {
+                let node: Option<NodeId> = row.get(1)?;
+                let phase: Phase = row.get(0)?;
+                let transition = match phase {
+                    Phase::Created if node.is_none() => Transition::Create,
+                    Phase::Created => Transition::Acquire,
+                    Phase::Started => Transition::Progress,
+                    Phase::Errored => Transition::Error,
+                    Phase::Finished => Transition::Finish,
+                    Phase::Cancelled => Transition::Cancel,
+                };
+                Ok(Message {
+                    transition,
+                    description: row.get(4)?,
+                    pk: job,
+                    progress: row.get(2)?,
+                    cancelled: phase == Phase::Cancelled,
+                    node,
+                    error: row.get(3)?,
+                    transition_data: RawValue::from_string("{}".to_owned()).unwrap_or_default(),
+                })
+            }),
+    )?;
+    Ok(message.map(|message| Event { seq, message }))
+}
+
+impl Store {
+    /// Reads the present state of a job as the transition that led to it (contract §10), with the place in the log as of
+    /// which it is true; `None` when there is no such job.
+    pub fn present_state(&self, job: JobId) -> Result<Option<Event>, Error> {
+        self.read(|connection| present(connection, job))
+    }
+
+    /// Reads the events of one job, or of all, that come after a place in the log: in order, `limit` at the most.
+    pub fn events_after(&self, job: Option<JobId>, after: i64, limit: u32) -> Result<Vec<Event>, Error> {
+        self.read(|connection| {
+            let of_job = "SELECT {} FROM events WHERE job = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+            let of_all = "SELECT {} FROM events WHERE ?1 IS NULL AND seq > ?2 ORDER BY seq LIMIT ?3";
+            let sql = if job.is_some() { of_job } else { of_all }.replace("{}", COLUMNS);
+            let mut statement = connection.prepare_cached(&sql)?;
+            let events = statement.query_map(params![job, after, limit], from_row)?;
+            Ok(events.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Says whether a job passes a filter as it is now.
+    pub fn passes(&self, selection: &Selection<crate::wire::Job>, job: JobId) -> Result<bool, Error> {
+        let statement = selection.only(job.0);
+        self.read(|connection| {
+            let mut prepared = connection.prepare_cached(&statement.sql)?;
+            Ok(prepared.exists(rusqlite::params_from_iter(&statement.params))?)
+        })
+    }
+
+    /// Reads what was asked of a job's notifications: JSON text as create-job kept it.
+    pub fn notifications_of(&self, job: JobId) -> Result<Option<String>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT notifications FROM jobs WHERE pk = ?1")?;
+            found(statement.query_row([job], |row| row.get(0)))
+        })
+    }
 }

@@ -287,6 +287,17 @@ pub struct NewJob {
     pub idempotency: Option<IdempotencyKey>,
 }
 
+/// A job that was removed for good.
+#[derive(Debug)]
+pub struct PurgedJob {
+    /// The job as it was.
+    pub was: wire::Job,
+    /// The job and all its descendants, which went with it.
+    pub jobs: Vec<JobId>,
+    /// SHA-256 (hex) of the bytes that they named; the caller reclaims those that nothing names any more.
+    pub digests: Vec<String>,
+}
+
 /// Says how jobs are listed.
 pub fn listing() -> Listing<wire::Job> {
     Listing::new(&JOBS, COLUMNS, from_row)
@@ -339,12 +350,19 @@ impl Store {
         .await
     }
 
-    /// Removes a job for good, with its outputs, events and children. Gives the job as it was, and the digests (hex)
-    /// of the outputs that went, so that the caller can reclaim bytes that nothing names any more.
-    pub async fn purge_job(&self, job: JobId) -> Result<(wire::Job, Vec<String>), Error> {
+    /// Removes a job for good, with its outputs, events and children.
+    pub async fn purge_job(&self, job: JobId) -> Result<PurgedJob, Error> {
         self.write(move |tx| {
             let connection = tx.connection();
             let was = read(connection, job)?.ok_or(Error::NotFound)?;
+            let jobs = connection
+                .prepare_cached(
+                    "WITH RECURSIVE tree (pk) AS (
+                         VALUES (?1) UNION SELECT jobs.pk FROM jobs JOIN tree ON jobs.parent = tree.pk)
+                     SELECT pk FROM tree",
+                )?
+                .query_map([job], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
             let digests = connection
                 .prepare_cached(
                     "WITH RECURSIVE tree (pk) AS (
@@ -355,7 +373,7 @@ impl Store {
                 .query_map([job], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             connection.prepare_cached("DELETE FROM jobs WHERE pk = ?1")?.execute([job])?;
-            Ok((was, digests))
+            Ok(PurgedJob { was, jobs, digests })
         })
         .await
     }

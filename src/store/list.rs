@@ -55,6 +55,11 @@ pub struct Selection<T> {
 }
 
 impl<T> Selection<T> {
+    /// Builds the question whether one row, by its key, passes.
+    pub(super) fn only(&self, pk: i64) -> Statement {
+        self.query.only(pk)
+    }
+
     /// Gives the spec.
     pub fn spec(&self) -> &Spec {
         &self.spec

@@ -166,9 +166,10 @@ pub(crate) async fn reinstate(call: &mut Call) -> Result<Response, ApiError> {
 
 /// `DELETE /v1/jobs/{PK}/hard`.
 pub(crate) async fn hard(call: &mut Call) -> Result<Response, ApiError> {
-    let (was, digests) = call.app.store.purge_job(JobId(call.pk())).await?;
-    crate::server::tasks::reclaim(&call.app, digests);
-    ok(&was)
+    let purged = call.app.store.purge_job(JobId(call.pk())).await?;
+    call.app.hub.end(&purged.jobs);
+    crate::server::tasks::reclaim(&call.app, purged.digests);
+    ok(&purged.was)
 }
 
 /// `GET /v1/jobs/{PK}/acquire`.

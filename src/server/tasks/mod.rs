@@ -22,9 +22,10 @@ pub(super) async fn run(app: Arc<App>) {
     });
     let due = tokio::spawn(due::run(app.clone()));
     let claims = tokio::spawn(super::claims::run(app.clone()));
+    let hub = tokio::spawn(super::watch::hub::run(app.clone()));
     flush_again_and_again(&app).await;
     drop(sweep.await);
-    for ended in [due.await, claims.await] {
+    for ended in [due.await, claims.await, hub.await] {
         if let Err(error) = ended {
             tracing::error!(%error, "a background task ended with a panic");
         }

@@ -133,6 +133,14 @@ impl Query {
         Statement { sql, params: self.params.clone() }
     }
 
+    /// Builds the question whether one row, by its key, passes.
+    pub(in crate::store) fn only(&self, pk: i64) -> Statement {
+        let mut params = self.params.clone();
+        params.push(Value::Integer(pk));
+        let (table, condition, place) = (self.resource.table, &self.condition, params.len());
+        Statement { sql: format!("SELECT 1 FROM {table} AS t WHERE t.pk = ?{place} AND {condition}"), params }
+    }
+
     /// Builds the statement that counts the rows that pass, whatever the page.
     pub fn count(&self) -> Statement {
         let sql = format!("SELECT count(*) FROM {} AS t WHERE {}", self.resource.table, self.condition);
