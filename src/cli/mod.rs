@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand, with its arguments and its `run()`.
 
+mod logs;
 mod serve;
+mod token;
 
 use clap::{Parser, Subcommand};
 
@@ -15,6 +17,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Token(token::Token),
 }
 
 impl Arguments {
@@ -25,6 +28,7 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Token(token) => token.run(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod attempts;
+pub mod audit;
 pub mod catalogue;
 pub mod claims;
 mod columns;
@@ -23,6 +24,7 @@ mod references;
 mod seed;
 pub mod stats;
 pub mod templates;
+pub mod tokens;
 pub mod users;
 pub mod values;
 mod writer;

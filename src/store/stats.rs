@@ -163,7 +163,9 @@ impl Store {
     pub async fn check_writable(&self) -> Result<(), Error> {
         self.write(|tx: &WriteTx<'_>| {
             tx.connection()
-                .prepare_cached("INSERT INTO health (one, checked) VALUES (1, ?1) ON CONFLICT DO UPDATE SET checked = ?1")?
+                .prepare_cached(
+                    "INSERT INTO health (one, checked) VALUES (1, ?1) ON CONFLICT DO UPDATE SET checked = ?1",
+                )?
                 .execute([tx.now()])?;
             Ok(())
         })

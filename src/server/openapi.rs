@@ -1,0 +1,3 @@
+//! stub
+/// x
+pub(crate) static DOCUMENT: std::sync::LazyLock<serde_json::Value> = std::sync::LazyLock::new(|| serde_json::json!({}));
