@@ -172,6 +172,8 @@ CREATE TABLE jobs (
     -- Seconds for which the holder keeps the job without a sign of life, and when it loses it.
     lease             REAL             CHECK (lease > 0),
     lease_expires     INTEGER,
+    -- How many children a meta-job has in all, those that are not made yet too.
+    children          INTEGER NOT NULL DEFAULT 0 CHECK (children = 0 OR kind = 'meta'),
     creator           INTEGER NOT NULL REFERENCES users,
     creation_time     INTEGER NOT NULL,
     deletion_time     INTEGER,
@@ -203,6 +205,10 @@ CREATE INDEX jobs_by_retry ON jobs (retry_time) WHERE retry_time IS NOT NULL;
 CREATE INDEX jobs_by_node ON jobs (node) WHERE node IS NOT NULL;
 -- The children of a meta-job.
 CREATE INDEX jobs_by_parent ON jobs (parent) WHERE parent IS NOT NULL;
+-- A child by its name; and no child is ever made twice.
+CREATE UNIQUE INDEX jobs_by_child_name ON jobs (parent, child_name) WHERE parent IS NOT NULL;
+-- How the children of a meta-job stand, added up at each of their transitions without a look at their rows.
+CREATE INDEX jobs_tally ON jobs (parent, phase, progress_amount) WHERE parent IS NOT NULL;
 -- The jobs of a template, asked when it is hard-deleted; and lists by template.
 CREATE INDEX jobs_by_template ON jobs (template);
 
@@ -221,6 +227,15 @@ CREATE TABLE job_attempts (
     PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
 
+-- What workers wrote while they ran, by attempt. `start` counts the bytes before a piece, those that were cut included.
+CREATE TABLE job_logs (
+    job      INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    attempt  INTEGER NOT NULL,
+    start    INTEGER NOT NULL CHECK (start >= 0),
+    bytes    BLOB    NOT NULL,
+    PRIMARY KEY (job, attempt, start)
+) STRICT;
+
 -- The keys with which create-job was called, so that a retry gives the same job; kept for a day.
 CREATE TABLE idempotency_keys (
     user         INTEGER NOT NULL REFERENCES users,
@@ -237,6 +252,48 @@ CREATE INDEX idempotency_keys_by_time ON idempotency_keys (time);
 -- The keys of a job, which go with it.
 CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job);
 
+-- The children that a meta-job will have, worked out when it is made: no template is looked at later.
+CREATE TABLE workflow_children (
+    parent            INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    name              TEXT    NOT NULL,
+    -- Their order in the template.
+    position          INTEGER NOT NULL,
+    -- Kept from hard deletion by workflow_templates.
+    template          INTEGER NOT NULL,
+    -- What they have from their parent, JSON objects; what siblings feed is not among it.
+    input_values      TEXT    NOT NULL CHECK (json_valid(input_values)),
+    parameter_values  TEXT    NOT NULL CHECK (json_valid(parameter_values)),
+    PRIMARY KEY (parent, name)
+) STRICT, WITHOUT ROWID;
+
+-- Which child's output is which child's input.
+CREATE TABLE workflow_edges (
+    parent     INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    to_node    TEXT    NOT NULL,
+    to_input   TEXT    NOT NULL,
+    from_node  TEXT    NOT NULL,
+    -- The whole of it, a JSON object.
+    edge       TEXT    NOT NULL CHECK (json_valid(edge)),
+    PRIMARY KEY (parent, to_node, to_input)
+) STRICT, WITHOUT ROWID;
+
+-- The children that wait for one that has finished.
+CREATE INDEX workflow_edges_by_source ON workflow_edges (parent, from_node);
+
+-- The templates below the top of a hierarchy of meta-jobs, as they were found when it was made: one that is imported
+-- again or soft-deleted meanwhile changes nothing for the children that are still to come.
+CREATE TABLE workflow_templates (
+    top       INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    name      TEXT    NOT NULL,
+    -- 0 where the meta-template names none, that is: the highest.
+    version   INTEGER NOT NULL,
+    template  INTEGER NOT NULL REFERENCES job_templates,
+    PRIMARY KEY (top, name, version)
+) STRICT, WITHOUT ROWID;
+
+-- Whether a template is still wanted, asked when it is hard-deleted.
+CREATE INDEX workflow_templates_by_template ON workflow_templates (template);
+
 -- The bytes that are inputs of a job, and are kept as long as it is.
 CREATE TABLE job_blobs (
     job     INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
@@ -250,7 +307,8 @@ CREATE INDEX job_blobs_by_sha256 ON job_blobs (sha256);
 CREATE TABLE job_outputs (
     pk             INTEGER PRIMARY KEY AUTOINCREMENT,
     job            INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
-    name           TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+    -- 200 characters at the most when a worker adds it; a meta-job's are `child:NAME`, and longer where they nest.
+    name           TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 4000),
     type           TEXT    NOT NULL CHECK (length(type) BETWEEN 1 AND 500),
     size           INTEGER NOT NULL CHECK (size >= 0),
     sha256         TEXT    NOT NULL CHECK (length(sha256) = 64),
@@ -284,6 +342,48 @@ CREATE TABLE events (
 
 -- The events of one job in order, from a sequence number on.
 CREATE INDEX events_by_job ON events (job, seq);
+
+-- Bytes that nothing refers to, and since when: they go a day later. A row that names them ends the wait.
+CREATE TABLE unreferenced_blobs (
+    sha256  TEXT    PRIMARY KEY CHECK (length(sha256) = 64),
+    since   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those whose day is over, asked by the sweep.
+CREATE INDEX unreferenced_blobs_by_since ON unreferenced_blobs (since);
+
+CREATE TRIGGER job_outputs_refer AFTER INSERT ON job_outputs BEGIN
+    DELETE FROM unreferenced_blobs WHERE sha256 = NEW.sha256;
+END;
+
+CREATE TRIGGER job_blobs_refer AFTER INSERT ON job_blobs BEGIN
+    DELETE FROM unreferenced_blobs WHERE sha256 = NEW.sha256;
+END;
+
+-- Bytes that `labrun verify --repair` found damaged or missing: the mark on every output and input that names them.
+CREATE TABLE damaged_blobs (
+    sha256      TEXT    PRIMARY KEY CHECK (length(sha256) = 64),
+    found_time  INTEGER NOT NULL,
+    -- What was wrong, a sentence for people.
+    damage      TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Resumable uploads on their way. Their bytes lie in `blobs/resumable/KEY`.
+CREATE TABLE uploads (
+    key             TEXT    PRIMARY KEY CHECK (length(key) = 32),
+    creator         INTEGER NOT NULL REFERENCES users,
+    size            INTEGER NOT NULL CHECK (size >= 0),
+    -- How many bytes are on disk for certain; what the file has beyond them does not count.
+    received        INTEGER NOT NULL DEFAULT 0 CHECK (received BETWEEN 0 AND size),
+    -- What the bytes must hash to, if their sender said so.
+    expected        TEXT    CHECK (length(expected) = 64),
+    -- The metadata as it was sent.
+    metadata        TEXT    NOT NULL,
+    expiry_time     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those that were given up, asked by the sweep.
+CREATE INDEX uploads_by_expiry ON uploads (expiry_time);
 
 -- Operations: whether writes are possible, API tokens, and what was done by whom.
 

@@ -107,6 +107,12 @@ impl Blobs {
         blocking(move || blobs.hold_existing(digest)).await
     }
 
+    /// Gives how many bytes have this digest; `None` if they are not here.
+    pub async fn size_of(&self, digest: Digest) -> io::Result<Option<u64>> {
+        let blobs = self.clone();
+        blocking(move || blobs.size_on_disk(digest)).await
+    }
+
     /// Opens bytes for reading; `None` if they are not here.
     ///
     /// They stay readable through the `Reader` even if they are swept meanwhile.

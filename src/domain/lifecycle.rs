@@ -23,7 +23,7 @@ use super::time::Timestamp;
 pub const CANCELLED_REASON: &str = "Cancelled";
 
 /// The phase of a job, as the wire and the database name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Not begun; free or held.
@@ -232,7 +232,7 @@ pub enum Action {
 }
 
 /// What an event in the log says happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Transition {
     /// The job was made.
@@ -342,6 +342,10 @@ pub enum Refusal {
     NodeBusy,
     /// The phase does not allow the action (406).
     Phase(Phase),
+    /// The job is a meta-job, which only its children move (403).
+    MetaJob,
+    /// The job is a child of a meta-job, which is cancelled from the top alone (406).
+    Child,
 }
 
 /// Decides what an action does to a job that stands in `state`. 403 comes before 406, and 406 changes nothing

@@ -11,3 +11,4 @@ pub mod template;
 pub mod time;
 pub mod types;
 pub mod values;
+pub mod workflow;

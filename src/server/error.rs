@@ -142,6 +142,8 @@ impl From<Refusal> for ApiError {
             Refusal::Phase(phase) => {
                 Self::not_now("wrong_phase", format!("A job that is {phase} does not allow this."))
             }
+            Refusal::MetaJob => Self::forbidden("A meta-job is moved by its children alone; act on those."),
+            Refusal::Child => Self::not_now("child_job", "A child is cancelled with its meta-job; cancel the topmost."),
         }
     }
 }

@@ -12,6 +12,7 @@ mod openapi;
 mod passwords;
 mod request;
 pub mod routes;
+mod send;
 mod soft;
 mod strict;
 mod tasks;
@@ -34,6 +35,7 @@ use crate::store::Store;
 use auth::Tokens;
 use claims::Claims;
 use metrics::Metrics;
+use handlers::logs::LogHub;
 use passwords::Passwords;
 use routes::Router;
 use soft::SoftState;
@@ -130,6 +132,7 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
+    pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
@@ -228,6 +231,7 @@ impl Running {
             hub: Hub::default(),
             metrics: Metrics::default(),
             limits: settings.limits,
+            logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,

@@ -78,7 +78,7 @@ impl Body {
     }
 
     /// Gives the whole body, if it is not larger than `bytes_max`.
-    async fn whole(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
+    pub(crate) async fn whole(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
         let mut first = None;
         let mut rest = BytesMut::new();
         while let Some(piece) = self.next().await? {
@@ -104,7 +104,7 @@ impl Body {
 
     /// Reads on for a while without keeping anything. A server that answers and closes while the client still
     /// sends would reset the connection, and the client would never see why it was refused.
-    async fn drain(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         let read_on = async {
             let mut read = 0;
             while !self.ended && read < DRAIN_BYTES_MAX {
@@ -142,6 +142,11 @@ impl Call {
     /// 401 on a route that is open to anyone, which a handler of such a route does not ask.
     pub(crate) fn caller(&self) -> Result<Caller, ApiError> {
         self.caller.ok_or_else(|| ApiError::unauthenticated("This needs a token."))
+    }
+
+    /// Says whether the client waits for a go-ahead before it sends the body.
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.headers.contains_key(EXPECT)
     }
 
     /// Gives the key in the path: its first parameter. A target with no key in its path has the key 0, which no row has.

@@ -9,7 +9,9 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use super::error::ApiError;
-use super::handlers::{auth, bundle, catalogue, claims, jobs, nodes, outputs, status, templates, tokens, users};
+use super::handlers::{
+    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, tokens, users,
+};
 use super::request::{Call, decimal};
 use super::watch::{sse, websocket};
 use crate::store::catalogue::{CATALOGUES, Catalogue};
@@ -254,6 +256,8 @@ fn table() -> Vec<Route> {
         verb("jobs.claim",         POST,   "/v1/jobs/claim",          W::Node,            T::None, |c| Box::pin(claims::claim(c))),
         verb("jobs.unhold",        POST,   "/v1/jobs/{pk}/unhold",    W::StaffOrCreator,  T::Job,  |c| Box::pin(claims::unhold(c))),
         row("jobs.attempts",       GET,    "/v1/jobs/{pk}/attempts",  W::User,            T::Job,  |c| Box::pin(claims::attempts(c))),
+        row("jobs.append_log",     POST,   "/v1/jobs/{pk}/log",       W::Holder,          T::Job,  |c| Box::pin(logs::append(c))),
+        row("jobs.read_log",       GET,    "/v1/jobs/{pk}/log",       W::User,            T::Job,  |c| Box::pin(logs::read(c))),
         row("jobs.manifest",       GET,    "/v1/jobs/{pk}/manifest",  W::User,            T::Job,  |c| Box::pin(bundle::manifest(c))),
         row("jobs.archive",        GET,    "/v1/jobs/{pk}/archive",   W::User,            T::Job,  |c| Box::pin(bundle::archive(c))),
         row("jobs.get_output_info", GET,   "/v1/jobs/{pk}/outputs/{name}/{type}/info", W::User, T::Job, |c| Box::pin(outputs::info(c))),
@@ -265,6 +269,9 @@ fn table() -> Vec<Route> {
         row("job-outputs.destroy",   DELETE, "/v1/job-outputs/{pk}",          W::Staff, T::Output, |c| Box::pin(outputs::destroy(c))),
         verb("job-outputs.hard",     DELETE, "/v1/job-outputs/{pk}/hard",     W::Staff, T::Output, |c| Box::pin(outputs::hard(c))),
         verb("job-outputs.reinstate", DELETE_OR_POST, "/v1/job-outputs/{pk}/reinstate", W::Staff, T::Output, |c| Box::pin(outputs::reinstate(c))),
+
+        row("blobs.put", PUT, "/v1/blobs/{sha256}", W::User, T::None, |c| Box::pin(blobs::put(c))),
+        row("blobs.get", GET, "/v1/blobs/{sha256}", W::User, T::None, |c| Box::pin(blobs::get(c))),
     ];
     for catalogue in CATALOGUES {
         for spelling in catalogue.spellings {

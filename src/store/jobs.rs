@@ -6,17 +6,18 @@ use serde_json::value::RawValue;
 use super::attempts::{self, Ends};
 use super::events::{self, NewEvent};
 use super::filter::JOBS;
-use super::idempotency::IdempotencyKey;
 use super::list::Listing;
-use super::{Error, Store, WriteTx, found};
+use super::{Error, Store, WriteTx, found, workflow};
 use crate::domain::attempt::Attempts;
-use crate::domain::ids::{JobId, NodeId, TemplateId, UserId};
-use crate::domain::job::Policy;
+use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::{
     Action, Actor, Change, NodeChange, Outcome, Phase, Refusal, State, Transition, Work, step,
 };
 use crate::domain::time::Timestamp;
+use crate::domain::workflow::{MetaState, may_cancel};
 use crate::wire;
+
+pub use super::create::NewJob;
 
 /// The columns of a job's JSON, over `jobs AS t`; read by [`from_row`].
 pub(super) const COLUMNS: &str = "t.pk, t.template, (SELECT name FROM job_templates WHERE pk = t.template), \
@@ -95,8 +96,8 @@ pub(super) fn read(connection: &Connection, pk: JobId) -> Result<Option<wire::Jo
 /// A job as the rules see it.
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
-    /// Where it stands; a meta-job's state has no rules here, only its phase.
     pub(super) body: Body,
+    pub(super) parent: Option<JobId>,
     pub(super) deleted: bool,
     pub(super) description: String,
     pub(super) attempts: Attempts,
@@ -105,11 +106,21 @@ pub(super) struct Standing {
     pub(super) on_hold: bool,
 }
 
+impl Standing {
+    /// Gives the phase.
+    pub(super) fn phase(&self) -> Phase {
+        match &self.body {
+            Body::Workable(state) => state.phase(),
+            Body::Meta(phase) => phase.phase(),
+        }
+    }
+}
+
 /// What kind of job it is.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     Workable(State),
-    Meta(Phase),
+    Meta(MetaState),
 }
 
 /// Reads how a job stands.
@@ -117,16 +128,17 @@ pub(super) fn standing(connection: &Connection, pk: JobId) -> Result<Standing, E
     connection
         .prepare_cached(
             "SELECT kind, phase, node, start_time, end_time, error_reason, progress_amount, deletion_time, description,
-                 attempt, max_attempts, retry_delay, timeout, on_hold
+                 attempt, max_attempts, retry_delay, timeout, on_hold, parent
              FROM jobs WHERE pk = ?1",
         )?
         .query_row([pk], |row| {
             let kind = row.get_ref(0)?.as_str()?;
-            let body = if kind == "meta" { Body::Meta(row.get(1)?) } else { Body::Workable(state_from_row(row)?) };
+            let is_meta = kind == "meta";
+            let body = if is_meta { Body::Meta(meta_state(row)?) } else { Body::Workable(state_from_row(row)?) };
             let deleted = row.get::<_, Option<Timestamp>>(7)?.is_some();
             let attempts = Attempts { number: row.get(9)?, max: row.get(10)?, retry_delay_s: row.get(11)? };
             let (description, timeout_s, on_hold) = (row.get(8)?, row.get(12)?, row.get(13)?);
-            Ok(Standing { body, deleted, description, attempts, timeout_s, on_hold })
+            Ok(Standing { body, parent: row.get(14)?, deleted, description, attempts, timeout_s, on_hold })
         })
         .map_err(|error| match error {
             rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
@@ -146,6 +158,18 @@ fn state_from_row(row: &Row<'_>) -> rusqlite::Result<State> {
         }
         Phase::Finished => State::Finished { holder, since: row.get(3)?, ended: row.get(4)? },
         Phase::Cancelled => State::Cancelled { holder, since: row.get(3)?, progress, ended: row.get(4)? },
+    })
+}
+
+/// Puts a meta-job's state together, as [`state_from_row`] does.
+fn meta_state(row: &Row<'_>) -> rusqlite::Result<MetaState> {
+    let progress: f64 = row.get(6)?;
+    Ok(match row.get(1)? {
+        Phase::Created => MetaState::Created,
+        Phase::Started => MetaState::Started { since: row.get(3)?, progress },
+        Phase::Errored => MetaState::Errored { since: row.get(3)?, progress, ended: row.get(4)?, reason: row.get(5)? },
+        Phase::Finished => MetaState::Finished { since: row.get(3)?, ended: row.get(4)? },
+        Phase::Cancelled => MetaState::Cancelled { since: row.get(3)?, progress, ended: row.get(4)? },
     })
 }
 
@@ -178,6 +202,19 @@ impl<'a> From<&'a State> for Facts<'a> {
         Self {
             phase: state.phase(),
             node: state.holder(),
+            start_time: state.start_time(),
+            end_time: state.end_time(),
+            error_reason: state.error_reason(),
+            progress: state.progress(),
+        }
+    }
+}
+
+impl<'a> From<&'a MetaState> for Facts<'a> {
+    fn from(state: &'a MetaState) -> Self {
+        Self {
+            phase: state.phase(),
+            node: None,
             start_time: state.start_time(),
             end_time: state.end_time(),
             error_reason: state.error_reason(),
@@ -264,29 +301,6 @@ impl Verb {
     }
 }
 
-/// A job on its way into the table, its values checked already.
-#[derive(Debug, Clone)]
-pub struct NewJob {
-    /// The template it is made from.
-    pub template: TemplateId,
-    /// A JSON object: the inputs as they are echoed.
-    pub input_values: String,
-    /// A JSON object: the parameters as they are echoed.
-    pub parameter_values: String,
-    /// What its creator says of it.
-    pub description: String,
-    /// A JSON object: what was asked of notifications.
-    pub notifications: String,
-    /// Who makes it.
-    pub creator: UserId,
-    /// SHA-256 (hex) of the bytes that are inputs; the caller holds them until the job is there.
-    pub blobs: Vec<String>,
-    /// How it is to be handed out and tried.
-    pub policy: Policy,
-    /// The key and the fingerprint under which a retry of the request gives the same job.
-    pub idempotency: Option<IdempotencyKey>,
-}
-
 /// A job that was removed for good.
 #[derive(Debug)]
 pub struct PurgedJob {
@@ -345,16 +359,23 @@ impl Store {
                     "UPDATE jobs SET deletion_time = ?2 WHERE pk = ?1 AND (deletion_time IS NULL) = (?2 IS NOT NULL)",
                 )?
                 .execute(params![job, time])?;
+            if !deleted {
+                workflow::resume(tx, job)?;
+            }
             read(tx.connection(), job)?.ok_or(Error::NotFound)
         })
         .await
     }
 
     /// Removes a job for good, with its outputs, events and children.
+    ///
+    /// # Errors
+    /// `NotNow` when the job is a child of a meta-job that has not ended.
     pub async fn purge_job(&self, job: JobId) -> Result<PurgedJob, Error> {
         self.write(move |tx| {
             let connection = tx.connection();
             let was = read(connection, job)?.ok_or(Error::NotFound)?;
+            workflow::may_purge(connection, was.parent)?;
             let jobs = connection
                 .prepare_cached(
                     "WITH RECURSIVE tree (pk) AS (
@@ -374,23 +395,6 @@ impl Store {
                 .collect::<Result<_, _>>()?;
             connection.prepare_cached("DELETE FROM jobs WHERE pk = ?1")?.execute([job])?;
             Ok(PurgedJob { was, jobs, digests })
-        })
-        .await
-    }
-
-    /// Makes a job of a live template.
-    ///
-    /// # Errors
-    /// `NotFound` when the template is gone, `NotNow` when it is soft-deleted, `KeyReused` when the idempotency key
-    /// stands for another request.
-    pub async fn create_job(&self, new: NewJob) -> Result<wire::Job, Error> {
-        self.write(move |tx| {
-            let known = new.idempotency.as_ref().map(|key| key.find(tx.connection(), new.creator, tx.now()));
-            let pk = match known.transpose()?.flatten() {
-                Some(pk) => pk,
-                None => insert(tx, &new)?,
-            };
-            read(tx.connection(), pk)?.ok_or(Error::NotFound)
         })
         .await
     }
@@ -415,8 +419,16 @@ pub(super) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> Result<()
     }
     let state = match &standing.body {
         Body::Workable(state) => state,
-        Body::Meta(phase) => return Err(Error::Refused(Refusal::Phase(*phase))),
+        Body::Meta(state) => {
+            return match verb {
+                Verb::Cancel => workflow::cancel(tx, job, &standing, state),
+                _ => Err(Error::Refused(Refusal::MetaJob)),
+            };
+        }
     };
+    if matches!(verb, Verb::Cancel) {
+        may_cancel(standing.parent.is_some(), false)?;
+    }
     let actor = by.node.map(|node| actor(connection, node, job)).transpose()?;
     let (data, lease_s) = match &verb {
         Verb::Progress { data, .. } => (data.clone(), None),
@@ -439,7 +451,8 @@ pub(super) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> Result<()
     }
 }
 
-/// Carries out a change that the rules have decided: the job, its event, its outputs, its node, its attempt.
+/// Carries out a change that the rules have decided: the job, its event, its outputs, its node, its attempt, and what
+/// follows for the workflow that it is part of.
 #[expect(clippy::too_many_arguments, reason = "each is one part of the one change")]
 pub(super) fn carry_out(
     tx: &WriteTx<'_>,
@@ -458,7 +471,12 @@ pub(super) fn carry_out(
             .execute(params![job, tx.now()])?;
     }
     change_node(tx, job, node, change.node)?;
-    attempts::follow(tx, job, standing, &change, node, ends)
+    attempts::follow(tx, job, standing, &change, node, ends)?;
+    match (standing.parent, change.transition) {
+        // Who holds a job is nothing to its parent.
+        (None, _) | (_, Transition::Acquire | Transition::Release) => Ok(()),
+        (Some(parent), _) => workflow::child_changed(tx, job, parent),
+    }
 }
 
 /// Changes what a node works on; a node that works on another job by now keeps that one.
@@ -470,56 +488,4 @@ fn change_node(tx: &WriteTx<'_>, job: JobId, node: Option<NodeId>, change: NodeC
     };
     tx.connection().prepare_cached(sql)?.execute(params![node, job])?;
     Ok(())
-}
-
-/// Inserts a job in phase `created`, with its first event.
-fn insert(tx: &WriteTx<'_>, new: &NewJob) -> Result<JobId, Error> {
-    let connection = tx.connection();
-    let NewJob { template, input_values, parameter_values, description, notifications, creator, blobs, policy, .. } =
-        new;
-    let Policy { priority, max_attempts, retry_delay_s, timeout_s, hold, labels } = policy;
-    let kind: String = super::templates::live_kind(connection, *template)?;
-    connection
-        .prepare_cached(
-            "INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, notifications,
-                 creator, creation_time, priority, max_attempts, retry_delay, timeout, on_hold, labels)
-             VALUES (?1, ?2, 'created', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )?
-        .execute(params![
-            template,
-            kind,
-            input_values,
-            parameter_values,
-            description,
-            notifications,
-            creator,
-            tx.now(),
-            priority,
-            max_attempts,
-            retry_delay_s,
-            timeout_s,
-            hold,
-            serde_json::Value::Object(labels.clone()).to_string()
-        ])?;
-    let pk = JobId(connection.last_insert_rowid());
-    for sha256 in blobs {
-        connection
-            .prepare_cached("INSERT INTO job_blobs (job, sha256) VALUES (?1, ?2)")?
-            .execute(params![pk, sha256])?;
-    }
-    let created = NewEvent {
-        job: pk,
-        transition: Transition::Create,
-        node: None,
-        progress: 0.0,
-        error: None,
-        description,
-        data: "{}",
-    };
-    events::append(tx, &created)?;
-    if let Some(key) = &new.idempotency {
-        key.keep(tx, *creator, pk)?;
-    }
-    tx.note_free_job();
-    Ok(pk)
 }

@@ -6,9 +6,11 @@
 pub mod access;
 pub mod attempts;
 pub mod audit;
+pub mod blobs;
 pub mod catalogue;
 pub mod claims;
 mod columns;
+pub mod create;
 pub mod due;
 pub mod error;
 pub mod events;
@@ -16,6 +18,7 @@ pub mod filter;
 pub mod idempotency;
 pub mod jobs;
 pub mod list;
+pub mod logs;
 mod migrate;
 pub mod nodes;
 pub mod outputs;
@@ -27,6 +30,7 @@ pub mod templates;
 pub mod tokens;
 pub mod users;
 pub mod values;
+mod workflow;
 mod writer;
 
 use std::path::Path;
@@ -42,8 +46,9 @@ use crate::domain::time::Clock;
 use readers::Readers;
 use writer::Writer;
 
-/// Connections that read at the same time: more than there are threads that run requests, so that none waits.
-const READERS: u32 = 12;
+/// Connections for long reads. They have a pool of their own, so that many lists at once never keep a read by key
+/// waiting, which would hold up a thread that runs requests.
+const LONG_READERS: u32 = 8;
 
 /// The database of one data directory. Shared by reference; closed with [`Store::close`].
 #[derive(Debug)]
@@ -51,6 +56,7 @@ pub struct Store {
     path: std::path::PathBuf,
     writer: Writer,
     readers: Readers,
+    long_readers: Readers,
 }
 
 impl Store {
@@ -61,12 +67,15 @@ impl Store {
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let mut connection = readers::open_writer(path)?;
         migrate::migrate(&mut connection)?;
-        let readers = Readers::open(path, READERS)?;
+        // As many as there are threads that read on the spot, and some for threads beside the runtime's.
+        let threads = std::thread::available_parallelism().map_or(4, |count| count.get());
+        let readers = Readers::open(path, u32::try_from(threads).unwrap_or(64) + 4)?;
+        let long_readers = Readers::open(path, LONG_READERS)?;
         let writer = Writer::start(connection, clock).map_err(|error| match error {
             Error::Sqlite(error) => OpenError::Sqlite(error),
             _ => OpenError::Setting("a thread for the writer"),
         })?;
-        Ok(Self { path: path.to_owned(), writer, readers })
+        Ok(Self { path: path.to_owned(), writer, readers, long_readers })
     }
 
     /// Finishes what is queued and closes the database. Blocks; calls after it are told that the store is closing.
@@ -104,7 +113,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        let readers = self.readers.clone();
+        let readers = self.long_readers.clone();
         tokio::task::spawn_blocking(move || work(&*readers.get()?))
             .await
             .unwrap_or_else(|_| Err(Error::Broken("a long read panicked".to_owned())))

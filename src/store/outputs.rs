@@ -6,7 +6,7 @@ use super::error::is_unique_violation;
 use super::filter::JOB_OUTPUTS;
 use super::jobs::{Body, actor, standing};
 use super::list::Listing;
-use super::{Error, Store, found};
+use super::{Error, Store, found, workflow};
 use crate::domain::ids::{JobId, NodeId, OutputId, UserId};
 use crate::domain::lifecycle::{Action, Refusal, step};
 use crate::domain::time::Timestamp;
@@ -72,7 +72,7 @@ fn may_add(connection: &Connection, job: JobId, by: Adder, now: Timestamp) -> Re
     }
     let state = match &standing.body {
         Body::Workable(state) => state,
-        Body::Meta(phase) => return Err(Error::Refused(Refusal::Phase(*phase))),
+        Body::Meta(_) => return Err(Error::Refused(Refusal::MetaJob)),
     };
     let actor = by.node.map(|node| actor(connection, node, job)).transpose()?;
     step(state, standing.deleted, Action::AddOutput { actor, staff: by.is_staff }, now)?;
@@ -156,6 +156,7 @@ impl Store {
             let connection = tx.connection();
             let there = read_live(connection, job, &name, &type_name)?.ok_or(Error::NotFound)?;
             set_deleted(connection, there.pk, Some(tx.now()))?;
+            workflow::outputs_changed(tx, job)?;
             read(connection, there.pk)?.ok_or(Error::NotFound)
         })
         .await
@@ -168,7 +169,9 @@ impl Store {
     pub async fn set_output_deleted(&self, pk: OutputId, deleted: bool) -> Result<wire::Output, Error> {
         self.write(move |tx| {
             set_deleted(tx.connection(), pk, deleted.then(|| tx.now()))?;
-            read(tx.connection(), pk)?.ok_or(Error::NotFound)
+            let now = read(tx.connection(), pk)?.ok_or(Error::NotFound)?;
+            workflow::outputs_changed(tx, now.job)?;
+            Ok(now)
         })
         .await
     }
@@ -178,20 +181,10 @@ impl Store {
         self.write(move |tx| {
             let was = read(tx.connection(), pk)?.ok_or(Error::NotFound)?;
             tx.connection().prepare_cached("DELETE FROM job_outputs WHERE pk = ?1")?.execute([pk])?;
+            workflow::outputs_changed(tx, was.job)?;
             Ok(was)
         })
         .await
-    }
-
-    /// Says whether an output, deleted or not, or a job's input names these bytes (SHA-256 in hex). Sees committed rows.
-    pub fn names_bytes(&self, sha256: &str) -> Result<bool, Error> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM job_outputs WHERE sha256 = ?1)
-                     OR EXISTS (SELECT 1 FROM job_blobs WHERE sha256 = ?1)",
-            )?;
-            Ok(statement.query_row([sha256], |row| row.get(0))?)
-        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod blob;
 pub mod error;
 pub mod job;
 pub mod list;
@@ -11,6 +12,7 @@ pub mod template;
 pub mod token;
 pub mod user;
 
+pub use blob::Blob;
 pub use error::ErrorBody;
 pub use job::{Attempt, Job, OutputRef, Phase, TemplateRef};
 pub use node::Node;

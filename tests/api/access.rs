@@ -16,6 +16,8 @@ enum On {
     Nothing,
     /// A free job, a held one, and so on; its node is the path's node, too.
     Created,
+    /// A free job that nobody may take yet.
+    OnHold,
     Held,
     Started,
     Errored,
@@ -23,7 +25,8 @@ enum On {
     WithOutput,
 }
 
-/// The letters of contract §3. `owner` is the user that a path names; `self` its node.
+/// The letters of contract §3. `owner` is the user that a path names; `self` its
+/// node; `creator` the user who made the job.
 const ACTIONS: &[(&str, &str, On)] = &[
     ("healthz", "anyone", On::Nothing),
     ("auth.obtain", "anyone", On::Nothing),
@@ -77,6 +80,11 @@ const ACTIONS: &[(&str, &str, On)] = &[
     ("jobs.get_output", "A", On::WithOutput),
     ("jobs.delete_output", "S", On::WithOutput),
     ("jobs.get_output_info", "A", On::WithOutput),
+    ("jobs.claim", "N", On::Created),
+    ("jobs.unhold", "S creator", On::OnHold),
+    ("jobs.attempts", "A", On::Started),
+    ("jobs.manifest", "A", On::WithOutput),
+    ("jobs.archive", "A", On::WithOutput),
     ("job-outputs.list", "A", On::Nothing),
     ("job-outputs.create", "none", On::Nothing),
     ("job-outputs.retrieve", "A", On::WithOutput),
@@ -116,6 +124,7 @@ fn letters(route: &Route) -> &'static str {
         Who::Holder => "O",
         Who::HolderOrWorker => "O W",
         Who::StaffOrHolder => "S O",
+        Who::StaffOrCreator => "S creator",
     }
 }
 
@@ -168,7 +177,7 @@ fn refusal(who: &str, role: Option<&str>, node: Node) -> Option<u16> {
         "S" => role == ADMIN,
         "N" => node != Node::None,
         "O" | "W" | "self" => node == Node::Holder,
-        "owner" => role == USER,
+        "owner" | "creator" => role == USER,
         other => panic!("no such letter: {other}"),
     });
     (!allowed).then_some(403)
@@ -187,6 +196,11 @@ impl<'a> Target<'a> {
         let held = match on {
             On::Nothing => Held { job: 0, node: lab.node(USER).await },
             On::Created => Held { job: lab.job().await, node: lab.node(USER).await },
+            On::OnHold => {
+                let path = format!("/v1/job-templates/{}/create-job", lab.template().await);
+                let job = lab.post(&path).json(json!({"input_values": {}, "hold": true})).await.expect(200).pk();
+                Held { job, node: lab.node(USER).await }
+            }
             On::Held => lab.held().await,
             On::Started | On::WithOutput => lab.started().await,
             On::Errored => lab.errored().await,

@@ -1,4 +1,5 @@
 //! The routes, one by one; the folders mirror the URLs.
 
 mod access;
+mod blobs;
 mod jobs;

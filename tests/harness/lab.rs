@@ -212,7 +212,7 @@ impl Lab {
 
     /// Makes a node of a user.
     pub async fn node(&self, owner: &'static str) -> i64 {
-        let body = json!({"ip": self.unique("10.0.0"), "index": 0, "cpu_mem": 1 << 34});
+        let body = json!({"ip": self.unique("10.0.0"), "index": 0, "cpu_mem": 1_i64 << 34});
         self.post("/v1/nodes/create").by(owner).json(body).await.expect(201).pk()
     }
 

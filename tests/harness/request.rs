@@ -89,6 +89,10 @@ impl<'a> Request<'a> {
         }
         let reply = request.send().await.unwrap_or_else(|error| panic!("{what}: no answer: {error:?}"));
         let (status, headers) = (reply.status().as_u16(), reply.headers().clone());
+        // A stream of events has no end to wait for.
+        if headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
+            return Reply { what, status, headers, body: Vec::new() };
+        }
         let body = reply.bytes().await.unwrap_or_else(|error| panic!("{what}: a broken answer: {error:?}"));
         let reply = Reply { what, status, headers, body: body.to_vec() };
         reply.check(method == Method::HEAD);

@@ -121,7 +121,9 @@ fn wrong(module: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn arrows_point_down() {
-    for Source { path, module, text } in sources() {
+    // Unit tests in files of their own may read documents from a folder.
+    let is_test = |source: &Source| source.path.ends_with("tests.rs");
+    for Source { path, module, text } in sources().into_iter().filter(|source| !is_test(source)) {
         let wrong = wrong(&module, &text);
         assert!(wrong.is_empty(), "src/{path}: {}", wrong.join("; "));
     }

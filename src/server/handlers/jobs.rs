@@ -12,8 +12,9 @@ use crate::domain::job::Policy;
 use crate::domain::notification;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, no_content, ok};
+use crate::store::create::NewJob;
 use crate::store::idempotency::IdempotencyKey;
-use crate::store::jobs::{By, NewJob, Verb, listing};
+use crate::store::jobs::{By, Verb, listing};
 use crate::wire::Job;
 
 /// Characters of a description; the body's limit is met first.

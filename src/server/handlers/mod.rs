@@ -1,11 +1,13 @@
 //! What each action does once its row's checks have passed: reads the body, asks the store, answers.
 
 pub(super) mod auth;
+pub(super) mod blobs;
 pub(super) mod bundle;
 pub(super) mod catalogue;
 pub(super) mod claims;
 pub(super) mod jobs;
 mod lists;
+pub(super) mod logs;
 pub(super) mod nodes;
 pub(super) mod outputs;
 pub(super) mod status;

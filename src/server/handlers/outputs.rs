@@ -1,21 +1,17 @@
 //! Job outputs: streamed in, streamed out (contract §8).
 
-use futures_util::{Stream, StreamExt};
-use warp::http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::http::header::CONTENT_LENGTH;
+use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::Response;
 
 use super::claims::attempt_said;
 use super::lists;
-use crate::blobs::{Digest, WriteError};
+use crate::blobs::{Digest, Held, WriteError};
 use crate::domain::ids::{JobId, OutputId};
-use crate::server::App;
-use crate::server::download::{self, Plan};
+use crate::server::download::content_disposition;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, no_content, ok};
+use crate::server::send::send;
 use crate::server::tasks::reclaim;
 use crate::store::outputs::{Adder, NewOutput, listing};
 use crate::wire::Output;
@@ -51,18 +47,10 @@ pub(crate) async fn add(call: &mut Call) -> Result<Response, ApiError> {
     // Asked again by the writer; asked here so that bytes that can't be taken are not read.
     call.app.store.may_add_output(job, by, call.app.clock.now())?;
 
-    let mut writer = call.app.blobs.writer(call.app.output_bytes_max);
-    if let Some(length) = content_length(&call.headers) {
-        writer.announce(length).map_err(write_error)?;
-    }
-    if let Some(expected) = expected {
-        writer.expect(expected);
-    }
-    while let Some(piece) = call.body.next().await? {
-        writer.write(piece).await.map_err(write_error)?;
-    }
-    let held = writer.finish().await.map_err(write_error)?;
-
+    let held = match call.query_param("blob") {
+        Some(text) => known_bytes(call, &text, expected).await?,
+        None => receive(call, expected).await?,
+    };
     let sha256 = held.digest().to_string();
     let size = i64::try_from(held.size_bytes()).map_err(ApiError::internal)?;
     let new = NewOutput { job, name, type_name, size, sha256: sha256.clone() };
@@ -74,10 +62,45 @@ pub(crate) async fn add(call: &mut Call) -> Result<Response, ApiError> {
     ok(&added?)
 }
 
+/// Takes a hold on the bytes that `?blob=sha256:HEX` names, so that they need not be sent again (contract §11).
+async fn known_bytes(call: &mut Call, text: &str, expected: Option<Digest>) -> Result<Held, ApiError> {
+    let digest = text.strip_prefix("sha256:").and_then(|hex| hex.parse::<Digest>().ok());
+    let digest = digest.ok_or_else(|| ApiError::field("blob", "Must be sha256: and 64 hex digits."))?;
+    if expected.is_some_and(|expected| expected != digest) {
+        return Err(ApiError::bad_request("digest_mismatch", "The digest header and the blob named differ."));
+    }
+    let held = call.app.blobs.hold(digest).await.map_err(ApiError::internal)?;
+    let held = held.ok_or_else(|| {
+        ApiError::new(StatusCode::NOT_FOUND, "no_such_blob", "The server does not have these bytes; send them.")
+    })?;
+    if call.app.output_bytes_max.is_some_and(|limit_bytes| held.size_bytes() > limit_bytes) {
+        return Err(ApiError::too_large(call.app.output_bytes_max.unwrap_or_default()));
+    }
+    Ok(held)
+}
+
+/// Takes the body's bytes; when this returns they are durable.
+///
+/// # Errors
+/// 413, 507 and the 400 of a digest that is not that of the bytes. Nothing is kept then.
+pub(super) async fn receive(call: &mut Call, expected: Option<Digest>) -> Result<Held, ApiError> {
+    let mut writer = call.app.blobs.writer(call.app.output_bytes_max);
+    if let Some(length) = content_length(&call.headers) {
+        writer.announce(length).map_err(write_error)?;
+    }
+    if let Some(expected) = expected {
+        writer.expect(expected);
+    }
+    while let Some(piece) = call.body.next().await? {
+        writer.write(piece).await.map_err(write_error)?;
+    }
+    writer.finish().await.map_err(write_error)
+}
+
 /// `GET /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`.
 pub(crate) async fn get(call: &mut Call) -> Result<Response, ApiError> {
     let output = by_name(call)?;
-    send(&call.app.clone(), &call.method.clone(), call.headers.clone(), &output, None).await
+    send_output(call, &output, None).await
 }
 
 /// `POST` or `GET /v1/job-outputs/{PK}/download`.
@@ -92,7 +115,7 @@ pub(crate) async fn download(call: &mut Call) -> Result<Response, ApiError> {
             return Err(ApiError::field("filetype", format!("Must be a text, not {kind}.")));
         }
     };
-    send(&call.app.clone(), &call.method.clone(), call.headers.clone(), &output, extension.as_deref()).await
+    send_output(call, &output, extension.as_deref()).await
 }
 
 /// `DELETE /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`.
@@ -119,6 +142,13 @@ pub(crate) async fn hard(call: &mut Call) -> Result<Response, ApiError> {
     ok(&was)
 }
 
+async fn send_output(call: &mut Call, output: &Output, extension: Option<&str>) -> Result<Response, ApiError> {
+    let digest: Digest = output.sha256.parse().map_err(|_| ApiError::internal("a row's digest can't be read"))?;
+    let size = u64::try_from(output.size).map_err(ApiError::internal)?;
+    let file_name = content_disposition(&output.name, extension);
+    send(&call.app, &call.method, call.headers.clone(), digest, size, &file_name).await
+}
+
 fn by_key(call: &Call) -> Result<Output, ApiError> {
     call.app.store.output(OutputId(call.pk()))?.ok_or_else(ApiError::not_found)
 }
@@ -140,7 +170,7 @@ fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), ApiError>
 }
 
 /// Reads the digest that the client says its bytes have, from either header.
-fn announced_digest(headers: &HeaderMap) -> Result<Option<Digest>, ApiError> {
+pub(super) fn announced_digest(headers: &HeaderMap) -> Result<Option<Digest>, ApiError> {
     let bad = |header: &str| ApiError::bad_request("bad_digest", format!("The header {header} can't be read."));
     let mut lines = Vec::new();
     for line in headers.get_all("content-digest") {
@@ -167,7 +197,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Tells why bytes were not taken.
-fn write_error(error: WriteError) -> ApiError {
+pub(super) fn write_error(error: WriteError) -> ApiError {
     match error {
         WriteError::TooLarge { limit_bytes } => ApiError::too_large(limit_bytes),
         WriteError::Mismatch { actual } => {
@@ -177,70 +207,4 @@ fn write_error(error: WriteError) -> ApiError {
         WriteError::NoSpace | WriteError::NoHeadroom { .. } => ApiError::no_space(),
         WriteError::Io(error) => ApiError::internal(error),
     }
-}
-
-/// Sends an output's bytes as the request's headers ask for them.
-async fn send(
-    app: &App,
-    method: &Method,
-    mut headers: HeaderMap,
-    output: &Output,
-    extension: Option<&str>,
-) -> Result<Response, ApiError> {
-    let digest: Digest = output.sha256.parse().map_err(|_| ApiError::internal("a row's digest can't be read"))?;
-    let size = u64::try_from(output.size).map_err(ApiError::internal)?;
-    if method != Method::GET {
-        // A range is defined for GET alone.
-        headers.remove(RANGE);
-    }
-    let plan = download::plan(&headers, size, &digest);
-    let (status, first, length) = match plan {
-        Plan::Whole => (StatusCode::OK, 0, size),
-        Plan::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
-        Plan::NotModified => (StatusCode::NOT_MODIFIED, 0, 0),
-        Plan::PreconditionFailed => {
-            let detail = "The bytes are not those of the If-Match header.";
-            return Err(ApiError::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
-        }
-        Plan::Unsatisfiable => {
-            let detail = format!("The range lies outside the {size} bytes.");
-            let range = HeaderValue::from_str(&format!("bytes */{size}")).map_err(ApiError::internal)?;
-            let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", detail);
-            return Err(error.with(CONTENT_RANGE, range));
-        }
-    };
-    let mut response = Response::default();
-    if status != StatusCode::NOT_MODIFIED {
-        let found = app.blobs.open_read(digest).await.map_err(ApiError::internal)?;
-        let reader = found.ok_or_else(|| ApiError::internal(format!("the bytes of output {} are gone", output.pk)))?;
-        if method != Method::HEAD {
-            let pieces = shared(reader.stream(first, length));
-            response = warp::reply::Reply::into_response(warp::reply::stream(pieces));
-        }
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let name = download::content_disposition(&output.name, extension);
-        headers.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&name).map_err(ApiError::internal)?);
-        let digest = HeaderValue::from_str(&digest.content_digest()).map_err(ApiError::internal)?;
-        headers.insert("content-digest", digest);
-    }
-    if status == StatusCode::PARTIAL_CONTENT {
-        let range = format!("bytes {first}-{}/{size}", first + length - 1);
-        response.headers_mut().insert(CONTENT_RANGE, HeaderValue::from_str(&range).map_err(ApiError::internal)?);
-    }
-    let etag = HeaderValue::from_str(&download::etag(&digest)).map_err(ApiError::internal)?;
-    response.headers_mut().insert(ETAG, etag);
-    *response.status_mut() = status;
-    Ok(response)
-}
-
-/// Makes a stream `Sync`, as warp wants its bodies: a mutex that is never locked, since only `&mut` reaches in.
-fn shared<S: Stream + Unpin + Send>(stream: S) -> impl Stream<Item = S::Item> + Send + Sync {
-    let mut stream = std::sync::Mutex::new(stream);
-    futures_util::stream::poll_fn(move |context| {
-        stream.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).poll_next_unpin(context)
-    })
 }

@@ -16,7 +16,7 @@ const EVENTS_AT_A_TIME: u32 = 500;
 
 /// An event on its way to watchers, written as JSON once for all of them.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(in crate::server) struct Told {
     pub(super) seq: i64,
     pub(super) job: JobId,
     pub(super) is_last: bool,
@@ -32,14 +32,14 @@ impl Told {
 
 /// A watcher's end of its queue.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(in crate::server) struct Subscription {
     queue: mpsc::Receiver<Arc<Told>>,
     dropped: watch::Receiver<bool>,
 }
 
 impl Subscription {
     /// Gives the next event; `None` when the watcher was dropped, or its job is gone, and all before that is told.
-    pub(super) async fn next(&mut self) -> Option<Arc<Told>> {
+    pub(in crate::server) async fn next(&mut self) -> Option<Arc<Told>> {
         self.queue.recv().await
     }
 
@@ -119,7 +119,7 @@ impl Hub {
     }
 
     /// Subscribes to the events of one job, or of all.
-    pub(super) fn subscribe(&self, job: Option<JobId>) -> Subscription {
+    pub(in crate::server) fn subscribe(&self, job: Option<JobId>) -> Subscription {
         let (queue, events) = mpsc::channel(BEHIND_MAX);
         let (dropped, is_dropped) = watch::channel(false);
         let watcher = Watcher { queue, dropped };

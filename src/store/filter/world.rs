@@ -222,7 +222,7 @@ fn job(pk: usize, dice: &mut Dice, world: &World) -> Value {
     };
     let parent = if pk > 1 { dice.maybe_key(pk - 1) } else { Value::Null };
     json!({
-        "pk": pk, "template": template, "kind": kind, "child_name": if parent.is_null() { Value::Null } else { json!("x") },
+        "pk": pk, "template": template, "kind": kind, "child_name": if parent.is_null() { Value::Null } else { json!(format!("x{pk}")) },
         "parent": parent, "phase": phase, "node": node, "start_time": start_time,
         "end_time": if ["created", "started"].contains(&phase) { Value::Null } else { ended },
         "error_reason": error_reason, "progress_amount": progress, "input_values": "{}", "parameter_values": "{}",

@@ -1,0 +1,64 @@
+//! `PUT`, `GET` and `HEAD /v1/blobs/{SHA256}`, and outputs attached by digest.
+
+use sha2::{Digest, Sha256};
+
+use crate::harness::{ADMIN, Lab, until};
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn bytes_come_back_as_they_went_and_are_known_the_second_time() {
+    let lab = Lab::shared().await;
+    let bytes = lab.unique("a spectrum").into_bytes();
+    let path = format!("/v1/blobs/{}", hex(&bytes));
+    lab.get(&path).await.refuses(404, "not_found");
+    let made = lab.put(&path).bytes(bytes.clone()).await.expect(201).json();
+    assert_eq!(made, serde_json::json!({"sha256": hex(&bytes), "size": bytes.len()}));
+    // Known bytes need not be sent at all.
+    assert_eq!(lab.put(&path).await.expect(200).json(), made);
+    let reply = lab.get(&path).await.expect(200);
+    assert_eq!(reply.body, bytes);
+    assert_eq!(reply.header("etag"), Some(format!("\"{}\"", hex(&bytes)).as_str()));
+    let part = lab.get(&path).header("range", "bytes=2-4").await.expect(206);
+    assert_eq!(part.body, bytes[2..5]);
+    let head = lab.request("HEAD", &path).await.expect(200);
+    assert_eq!(head.header("content-length"), Some(bytes.len().to_string().as_str()));
+}
+
+#[tokio::test]
+async fn wrong_bytes_and_names_that_are_no_digest_are_refused() {
+    let lab = Lab::shared().await;
+    let path = format!("/v1/blobs/{}", hex(b"these"));
+    lab.put(&path).bytes("those").await.refuses(400, "digest_mismatch");
+    lab.put(&path).header("x-content-sha256", hex(b"those")).bytes("these").await.refuses(400, "digest_mismatch");
+    lab.get(&path).await.expect(404);
+    for name in ["x", "../../etc/passwd", &hex(b"")[1..]] {
+        let path = format!("/v1/blobs/{}", name.replace('/', "%2F"));
+        lab.put(&path).bytes("").await.expect(404);
+        lab.get(&path).await.expect(404);
+    }
+    lab.put(&path).anonymous().bytes("these").await.expect(401);
+    lab.get(&path).anonymous().await.expect(401);
+}
+
+#[tokio::test]
+async fn an_output_takes_bytes_that_are_there_and_takes_them_along_when_it_goes() {
+    let lab = Lab::shared().await;
+    let held = lab.started().await;
+    let bytes = lab.unique("an image").into_bytes();
+    let digest = hex(&bytes);
+    let attach = format!("/v1/jobs/{}/outputs/image/BLOB?blob=sha256:{digest}", held.job);
+    lab.post(&attach).node(held.node).await.refuses(404, "no_such_blob");
+    lab.put(&format!("/v1/blobs/{digest}")).bytes(bytes.clone()).await.expect(201);
+    let output = lab.post(&attach).node(held.node).await.expect(200).json();
+    assert_eq!((&output["sha256"], &output["size"]), (&digest.clone().into(), &bytes.len().into()));
+    assert_eq!(lab.post(&attach).node(held.node).await.expect(200).json(), output, "a retry is harmless");
+    lab.post(&attach.replace("sha256:", "md5:")).node(held.node).await.blames("blob");
+    let download = lab.get(&format!("/v1/job-outputs/{}/download", output["pk"])).await.expect(200);
+    assert_eq!(download.body, bytes);
+    lab.delete(&format!("/v1/job-outputs/{}/hard", output["pk"])).by(ADMIN).await.expect(200);
+    let file = lab.server(|server| server.dir().join("blobs").join(&digest[..2]).join(&digest[2..]));
+    until("the bytes of the last output to go", || (!file.exists()).then_some(()));
+}

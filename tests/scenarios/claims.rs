@@ -1,0 +1,171 @@
+//! Claims by many nodes at once, through the real server (contract §11).
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::raw::Raw;
+use crate::harness::{ADMIN, Lab, USER, document};
+
+/// A template of its own, and the claim's filter for its jobs alone.
+async fn own(lab: &Lab) -> (i64, Value) {
+    let template = lab.import(document(&lab.unique("claimed"))).await.expect(200).pk();
+    (template, json!({"expressions": [{"type": "exact", "field": "template.pk", "value": template}]}))
+}
+
+async fn make(lab: &Lab, template: i64, more: Value) -> i64 {
+    let mut body = json!({"input_values": {}});
+    body.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+    lab.post(&format!("/v1/job-templates/{template}/create-job")).json(body).await.expect(200).pk()
+}
+
+#[tokio::test]
+async fn every_job_is_handed_out_once() {
+    const JOBS: usize = 2_000;
+    const NODES: usize = 16;
+    let lab = Lab::start();
+    let (template, filter) = own(&lab).await;
+    for _ in 0..JOBS / 50 {
+        join_all((0..50).map(|_| make(&lab, template, json!({})))).await;
+    }
+    let nodes = join_all((0..NODES).map(|_| lab.node(USER))).await;
+    let claimed = join_all(nodes.iter().map(async |node| {
+        let mut mine = Vec::new();
+        loop {
+            let reply = lab.post("/v1/jobs/claim").node(*node).json(json!({"filter": filter})).await;
+            match reply.status {
+                204 => return mine,
+                _ => mine.push(reply.expect(200).pk()),
+            }
+        }
+    }))
+    .await;
+    let mut holders: BTreeMap<i64, usize> = BTreeMap::new();
+    for job in claimed.into_iter().flatten() {
+        *holders.entry(job).or_default() += 1;
+    }
+    assert_eq!(holders.len(), JOBS, "jobs handed out");
+    assert!(holders.values().all(|count| *count == 1), "a job was handed out twice: {holders:?}");
+}
+
+/// Sends a claim that waits, and returns when it has its place in the queue: a later claim of one try, which goes
+/// through the same queue, has been answered.
+async fn wait_in_line(lab: &Lab, node: i64, filter: &Value) -> Raw {
+    let body = json!({"filter": filter, "wait": 60}).to_string();
+    let head = lab.head("POST", "/v1/jobs/claim", USER).await;
+    let head = head.trim_end_matches("\r\n");
+    let mut raw = lab.raw();
+    raw.send(format!("{head}\r\nNode-Id: {node}\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    // Until the server has read it, the try of another node may come before it.
+    let nodes = [lab.node(USER).await, lab.node(USER).await];
+    for other in nodes {
+        lab.post("/v1/jobs/claim").node(other).json(json!({"filter": filter})).await.expect(204);
+    }
+    raw
+}
+
+#[tokio::test]
+async fn waiting_claims_are_served_in_order_of_arrival() {
+    const WAITING: usize = 5;
+    let lab = Lab::start();
+    let (template, filter) = own(&lab).await;
+    let mut line = Vec::new();
+    for _ in 0..WAITING {
+        let node = lab.node(USER).await;
+        line.push((node, wait_in_line(&lab, node, &filter).await));
+    }
+    let mut jobs = Vec::new();
+    for _ in 0..WAITING {
+        jobs.push(make(&lab, template, json!({})).await);
+    }
+    for ((node, mut raw), job) in line.into_iter().zip(jobs) {
+        let given = raw.reply().expect("an answer").expect(200).json();
+        assert_eq!((&given["pk"], &given["node"]), (&job.into(), &node.into()));
+    }
+}
+
+#[tokio::test]
+async fn priority_goes_before_age_and_labels_can_be_asked_for() {
+    let lab = Lab::start();
+    let (template, filter) = own(&lab).await;
+    let low = make(&lab, template, json!({"labels": {"rack": "a"}})).await;
+    let high = make(&lab, template, json!({"priority": 7, "labels": {"rack": "b"}})).await;
+    let node = lab.node(USER).await;
+    let labelled = json!({"expressions": [{"type": "exact", "field": "labels.rack", "value": "a"},
+                                          {"type": "exact", "field": "template", "value": template}]});
+    let claim = async |filter: &Value| lab.post("/v1/jobs/claim").node(node).json(json!({"filter": filter})).await;
+    assert_eq!(claim(&labelled).await.expect(200).pk(), low);
+    assert_eq!(claim(&filter).await.expect(200).pk(), high);
+    claim(&filter).await.expect(204);
+    for field in ["labels", "labels.a b", "labels.$.x", "labels."] {
+        let test = json!({"expressions": [{"type": "exact", "field": field, "value": "a"}]});
+        lab.post("/v1/jobs/list").json(test).await.expect(400);
+    }
+}
+
+#[tokio::test]
+async fn a_claimant_that_hung_up_gets_no_job() {
+    let lab = Lab::start();
+    let (template, filter) = own(&lab).await;
+    let gone = lab.node(USER).await;
+    let raw = wait_in_line(&lab, gone, &filter).await;
+    let node = lab.node(USER).await;
+    let claim = || lab.post("/v1/jobs/claim").node(node).json(json!({"filter": filter}));
+    drop(raw);
+    let job = make(&lab, template, json!({})).await;
+    let deadline = crate::harness::deadline();
+    loop {
+        // The server may notice the hang-up a moment later; the job must come back by itself in any case.
+        let reply = claim().await;
+        if reply.status == 200 {
+            assert_eq!(reply.pk(), job);
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "the job stayed with a claimant that had hung up");
+    }
+}
+
+#[tokio::test]
+async fn one_key_makes_one_job() {
+    let lab = Lab::start();
+    let template = lab.template().await;
+    let path = format!("/v1/job-templates/{template}/create-job");
+    let make = |body: Value| lab.post(&path).header("idempotency-key", "a-key").json(body);
+    let once = json!({"input_values": {}, "description": "once"});
+    let replies = join_all((0..8).map(async |_| make(once.clone()).await)).await;
+    let keys: Vec<i64> = replies.into_iter().map(|reply| reply.expect(200).pk()).collect();
+    assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    make(json!({"input_values": {}, "description": "twice"})).await.refuses(409, "idempotency_key_reused");
+    let other = lab.post(&path).by(ADMIN).header("idempotency-key", "a-key").json(once.clone()).await.expect(200).pk();
+    assert_ne!(other, keys[0], "another user's key is another key");
+}
+
+#[tokio::test]
+async fn the_manifest_and_the_archives_hold_every_output() {
+    let lab = Lab::start();
+    let held = lab.started().await;
+    for (name, bytes) in [("table", "a,b"), ("Table", "c,d"), ("..%2Fup", "x"), ("empty", "")] {
+        lab.upload(held, name, "str", bytes).await.expect(200);
+    }
+    let manifest = lab.get(&format!("/v1/jobs/{}/manifest", held.job)).await.expect(200).text();
+    let names: Vec<&str> = manifest.lines().map(|line| &line[66..]).collect();
+    assert_eq!(names, ["table", "Table.2", "_up", "empty"]);
+    let dir = tempfile::tempdir().expect("a directory");
+    for (format, unpack) in [("tar", ["tar", "-xf"]), ("zip", ["python3", "-mzipfile"])] {
+        let archive = lab.get(&format!("/v1/jobs/{}/archive?format={format}", held.job)).await.expect(200);
+        let folder = dir.path().join(format);
+        std::fs::create_dir(&folder).expect("a folder");
+        std::fs::write(folder.join("archive"), &archive.body).expect("an archive");
+        std::fs::write(folder.join("manifest"), &manifest).expect("a manifest");
+        let mut command = std::process::Command::new(unpack[0]);
+        match format {
+            "tar" => command.args([unpack[1], "archive"]),
+            _ => command.args([unpack[1], "-e", "archive", "."]),
+        };
+        assert!(command.current_dir(&folder).status().expect("an unpacker").success(), "{format}");
+        let check = std::process::Command::new("sha256sum").args(["-c", "manifest"]).current_dir(&folder).output();
+        assert!(check.expect("sha256sum").status.success(), "{format}");
+    }
+    lab.get(&format!("/v1/jobs/{}/archive?format=rar", held.job)).await.blames("format");
+}
