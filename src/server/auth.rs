@@ -322,7 +322,10 @@ impl Standing {
         let mut standing = Self::default();
         match route.target {
             Target::None => {}
-            Target::Token => there(Table::Tokens)?,
+            Target::Token => {
+                let token = app.store.api_token(pk)?.ok_or_else(ApiError::not_found)?;
+                standing.is_oneself = token.user == user;
+            }
             Target::Output => there(Table::Outputs)?,
             Target::Template => there(Table::Templates)?,
             Target::Node => {

@@ -197,7 +197,7 @@ fn table() -> Vec<Route> {
         row("auth.verify",  POST, "/v1/auth/verify",  W::Anyone, T::None, |c| Box::pin(auth::verify(c))),
         row("tokens.create", POST,  "/v1/auth/tokens",  W::User, T::None, |c| Box::pin(tokens::create(c))),
         row("tokens.list",   GET,   "/v1/auth/tokens",  W::User, T::None, |c| Box::pin(tokens::list(c))),
-        row("tokens.revoke", DELETE, "/v1/auth/tokens/{pk}", W::User, T::Token, |c| Box::pin(tokens::revoke(c))),
+        row("tokens.revoke", DELETE, "/v1/auth/tokens/{pk}", W::StaffOrOneself, T::Token, |c| Box::pin(tokens::revoke(c))),
 
         row("users.list",           POST,   "/v1/users/list",   W::Staff,          T::None, |c| Box::pin(users::list(c))),
         row("users.create",         POST,   "/v1/users/create", W::Staff,          T::None, |c| Box::pin(users::create(c))),

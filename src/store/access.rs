@@ -38,8 +38,6 @@ pub enum Table {
     Templates,
     /// Nodes.
     Nodes,
-    /// API tokens.
-    Tokens,
     /// Users.
     Users,
 }
@@ -89,7 +87,6 @@ impl Store {
             Table::Outputs => "SELECT EXISTS (SELECT 1 FROM job_outputs WHERE pk = ?1)",
             Table::Templates => "SELECT EXISTS (SELECT 1 FROM job_templates WHERE pk = ?1)",
             Table::Nodes => "SELECT EXISTS (SELECT 1 FROM nodes WHERE pk = ?1)",
-            Table::Tokens => "SELECT EXISTS (SELECT 1 FROM api_tokens WHERE pk = ?1)",
             Table::Users => "SELECT EXISTS (SELECT 1 FROM users WHERE pk = ?1)",
         };
         self.read(|connection| has(connection, sql, pk))

@@ -5,3 +5,5 @@ mod claims;
 mod due;
 mod histories;
 mod layers;
+mod operations;
+mod tls;
