@@ -343,6 +343,34 @@ CREATE TABLE events (
 -- The events of one job in order, from a sequence number on.
 CREATE INDEX events_by_job ON events (job, seq);
 
+-- E-mails that are still to be sent, as rendered. One goes when every recipient has it or is given up, or its job goes.
+CREATE TABLE mails (
+    pk        INTEGER PRIMARY KEY AUTOINCREMENT,
+    job       INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    -- JSON arrays of the addresses that everybody sees.
+    to_shown  TEXT    NOT NULL CHECK (json_valid(to_shown)),
+    cc_shown  TEXT    NOT NULL CHECK (json_valid(cc_shown)),
+    subject   TEXT    NOT NULL,
+    body      TEXT    NOT NULL,
+    created   INTEGER NOT NULL
+) STRICT;
+
+-- The e-mails of a job, which go with it.
+CREATE INDEX mails_by_job ON mails (job);
+
+-- Whom they are still to be sent to. One row each, so that a refused recipient holds up nobody else.
+CREATE TABLE mail_queue (
+    pk                 INTEGER PRIMARY KEY AUTOINCREMENT,
+    mail               INTEGER NOT NULL REFERENCES mails ON DELETE CASCADE,
+    recipient          TEXT    NOT NULL,
+    attempts           INTEGER NOT NULL DEFAULT 0,
+    next_attempt_time  INTEGER NOT NULL,
+    UNIQUE (mail, recipient)
+) STRICT;
+
+-- What is to be sent now.
+CREATE INDEX mail_queue_by_time ON mail_queue (next_attempt_time);
+
 -- Bytes that nothing refers to, and since when: they go a day later. A row that names them ends the wait.
 CREATE TABLE unreferenced_blobs (
     sha256  TEXT    PRIMARY KEY CHECK (length(sha256) = 64),

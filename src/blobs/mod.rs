@@ -11,6 +11,7 @@
 
 mod digest;
 mod holds;
+pub mod offline;
 mod partial;
 mod read;
 mod sweep;

@@ -1,9 +1,19 @@
 //! The command line: one file per subcommand, with its arguments and its `run()`.
 
+mod backup;
+mod check;
 mod logs;
+mod notifications;
+mod place;
+mod progress;
+mod restore;
 mod serve;
 mod token;
+mod verify;
 
+use std::path::Path;
+
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// A job server that ships beside a lab instrument: one binary, one data directory, one command.
@@ -18,6 +28,10 @@ pub struct Arguments {
 enum Command {
     Serve(serve::Serve),
     Token(token::Token),
+    Check(check::Check),
+    Verify(verify::Verify),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
 }
 
 impl Arguments {
@@ -29,6 +43,19 @@ impl Arguments {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Token(token) => token.run(),
+            Command::Check(check) => check.run(),
+            Command::Verify(verify) => verify.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
         }
     }
+}
+
+/// Reads a secret from the first line of a file.
+fn first_line(file: &Path) -> anyhow::Result<String> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("the password file {} can't be read", file.display()))?;
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    anyhow::ensure!(!line.is_empty(), "the password file {} is empty", file.display());
+    Ok(line)
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::logs;
+use super::notifications::Notifications;
 use crate::server::tls::Files;
 use crate::server::{Limits, Running, Settings};
 
@@ -57,6 +58,13 @@ pub(super) struct Serve {
     /// Let jobs be watched by WebSocket without a token, as clients of the reference do
     #[arg(long, env = "LABRUN_ANONYMOUS_WATCHERS")]
     anonymous_watchers: bool,
+
+    /// How long a watcher may hear nothing before it is told that the server is still there, in seconds
+    #[arg(long, env = "LABRUN_WATCH_KEEP_ALIVE_S", value_name = "SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    watch_keep_alive_s: u32,
+    #[command(flatten)]
+    notifications: Notifications,
 
     /// Certificate for TLS, PEM, followed by those between it and the root; read again on SIGHUP
     #[arg(long, env = "LABRUN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
@@ -119,14 +127,9 @@ impl Serve {
         };
         let admin_password = match self.admin_password_file {
             None => self.admin_password,
-            Some(file) => {
-                let text = std::fs::read_to_string(&file)
-                    .with_context(|| format!("the password file {} can't be read", file.display()))?;
-                let line = text.lines().next().unwrap_or_default().to_owned();
-                anyhow::ensure!(!line.is_empty(), "the password file {} is empty", file.display());
-                Some(line)
-            }
+            Some(file) => Some(super::first_line(&file)?),
         };
+        let (default_notifications, mail) = self.notifications.settings()?;
         Ok(Settings {
             listen: self.listen,
             admin_password,
@@ -143,6 +146,9 @@ impl Serve {
             },
             tls: self.tls_cert.zip(self.tls_key).map(|(cert, key)| Files { cert, key }),
             anonymous_watchers: self.anonymous_watchers,
+            watch_keep_alive_s: self.watch_keep_alive_s,
+            default_notifications,
+            mail,
             ..Settings::new(data_dir)
         })
     }

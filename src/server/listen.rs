@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use warp::Filter;
 use warp::path::FullPath;
 
@@ -33,9 +34,13 @@ const REFUSAL_TIME_MAX: Duration = Duration::from_secs(2);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where a connection comes from; put into every request's extensions.
-#[derive(Debug, Clone, Copy)]
-struct Peer(SocketAddr);
+/// The connection that a request came on; put into every request's extensions.
+#[derive(Debug, Clone)]
+struct Peer {
+    address: SocketAddr,
+    /// Cuts the connection, whatever is on its way.
+    hang_up: Arc<Notify>,
+}
 
 /// What every connection needs.
 #[derive(Clone)]
@@ -133,10 +138,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gate = Gate::default();
+    let peer = Peer { address, hang_up: Arc::default() };
+    let hang_up = peer.hang_up.clone();
     let stream = Timed::new(stream, gate.clone(), shared.app.limits);
     let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         gate.request_began();
-        request.extensions_mut().insert(Peer(address));
+        request.extensions_mut().insert(peer.clone());
         let (answer, gate) = (service.call(request), gate.clone());
         async move {
             let answer = answer.await?;
@@ -147,7 +154,8 @@ where
         }
     });
     let future = shared.http.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let connection = Connection { stopping: shared.stopping, cut_off: shared.cut_off.subscribe(), _open: shared.open };
+    let (stopping, cut_off) = (shared.stopping, shared.cut_off.subscribe());
+    let connection = Connection { stopping, cut_off, hang_up, _open: shared.open };
     connection.run(address, future).await;
 }
 
@@ -184,6 +192,8 @@ struct Connection {
     stopping: watch::Receiver<bool>,
     /// Turns true when even that may not end any more.
     cut_off: watch::Receiver<bool>,
+    /// Given by a request whose client does not read its answer.
+    hang_up: Arc<Notify>,
     _open: tokio::sync::mpsc::Sender<()>,
 }
 
@@ -212,6 +222,7 @@ impl Connection {
                     future.as_mut().graceful_shutdown();
                 }
                 _ = self.cut_off.wait_for(|cut| *cut) => return,
+                () = self.hang_up.notified() => return,
             }
         }
     }
@@ -221,19 +232,19 @@ impl Connection {
 /// would fall through to a filter that is not there.
 fn filter(app: Arc<App>) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let upgrade = warp::ws().map(Some).or(warp::any().map(|| None)).unify();
     warp::any()
         .and(warp::method())
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
-        .and(upgrade)
+        // hyper puts it there when the client asks for an upgrade; the handshake stands in `watch/upgrade.rs`.
+        .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
         .then(move |method, path: FullPath, query, headers, peer: Option<Peer>, upgrade, body| {
             let body = Body::new(body, app.limits.silence_max);
-            let peer = peer.map(|Peer(address)| address);
-            let path = path.as_str().to_owned();
-            request::answer(app.clone(), Incoming { method, path, query, headers, peer, upgrade, body })
+            let (peer, hang_up) = peer.map(|Peer { address, hang_up }| (address, hang_up)).unzip();
+            let (path, hang_up) = (path.as_str().to_owned(), hang_up.unwrap_or_default());
+            request::answer(app.clone(), Incoming { method, path, query, headers, peer, hang_up, upgrade, body })
         })
 }

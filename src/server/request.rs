@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use hyper::upgrade::OnUpgrade;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, UPGRADE};
+use tokio::sync::Notify;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
-use warp::ws::Ws;
 
 use super::App;
 use super::auth::{self, Caller};
@@ -20,6 +21,7 @@ use super::error::ApiError;
 use super::routes::{Cache, Route};
 use super::strict;
 use super::trace::Trace;
+use super::watch::upgrade;
 
 /// The largest JSON body, in bytes.
 pub(crate) const JSON_BYTES_MAX: usize = 1 << 20;
@@ -35,8 +37,9 @@ pub(crate) struct Incoming {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) hang_up: Arc<Notify>,
     /// There when the client asks for a WebSocket, in the proper form.
-    pub(crate) upgrade: Option<Ws>,
+    pub(crate) upgrade: Option<OnUpgrade>,
     pub(crate) body: Body,
 }
 
@@ -127,7 +130,8 @@ pub(crate) struct Call {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) upgrade: Option<Ws>,
+    pub(crate) hang_up: Arc<Notify>,
+    pub(crate) upgrade: Option<OnUpgrade>,
     /// Who calls; there also when the call is refused, for the log.
     pub(super) caller: Option<Caller>,
     /// The name that a login tries, for the audit log.
@@ -223,12 +227,7 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     let id = request_id(&incoming.headers);
     let is_head = incoming.method == Method::HEAD;
     let mut trace = Trace::of(&incoming);
-    let work = std::panic::AssertUnwindSafe(respond(app.clone(), incoming, &mut trace));
-    let mut response = match futures_util::FutureExt::catch_unwind(work).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => ApiError::internal("a handler panicked").into_response(),
-    };
+    let mut response = guarded(respond(app.clone(), incoming, &mut trace)).await;
     trace.keep(&app, &id, response.status()).await;
     trace.log(&app, &id, response.status(), began.elapsed());
     response.headers_mut().insert("x-request-id", id);
@@ -243,12 +242,21 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     response
 }
 
+/// Turns whatever comes of a request's work into an answer, a panic too.
+async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Response {
+    match futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => ApiError::internal("a handler panicked").into_response(),
+    }
+}
+
 /// Finds the route and goes through the checks up to the handler.
 async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result<Response, ApiError> {
-    let Incoming { method, path, query, headers, peer, upgrade, mut body } = incoming;
+    let Incoming { method, path, query, headers, peer, hang_up, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
-    let found = app.routes.find(&method, &path, asks_for_websocket(&headers));
+    let found = app.routes.find(&method, &path, upgrade::is_asked_for(&headers));
     trace.route = found.as_ref().ok().map(|(route, _)| *route);
     // How the server is can be asked at any time.
     let is_limited = !trace.route.is_some_and(Route::is_about_the_server);
@@ -264,7 +272,8 @@ async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result
                 return Err(error);
             }
         };
-    let mut call = Call { app, route, method, params, query, headers, peer, upgrade, caller: None, tried: None, body };
+    let mut call =
+        Call { app, route, method, params, query, headers, peer, hang_up, upgrade, caller: None, tried: None, body };
     let result = handle(&mut call).await;
     (trace.caller, trace.tried) = (call.caller, call.tried.take());
     if let Err(error) = &result
@@ -284,11 +293,6 @@ async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result
 async fn handle(call: &mut Call) -> Result<Response, ApiError> {
     auth::admit(call)?;
     (call.route.handler)(call).await
-}
-
-/// Says whether the client wants to go on in WebSocket frames.
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Gives the client's request id if it is short, plain ASCII; else a new one.
@@ -340,4 +344,55 @@ pub(crate) fn no_content() -> Result<Response, ApiError> {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body_of(response: Response) -> Value {
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_of_its_request_alone_and_says_nothing_of_itself() {
+        for pauses in [0, 1, 2] {
+            let work = async {
+                for _ in 0..pauses {
+                    tokio::task::yield_now().await;
+                }
+                panic!("a secret of the server")
+            };
+            let response = guarded(work).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = body_of(response).await;
+            assert_eq!(body, serde_json::json!({"detail": "The server failed; its log says how.", "code": "internal"}));
+        }
+        assert_eq!(guarded(async { no_content() }).await.status(), StatusCode::NO_CONTENT);
+    }
+
+    #[test]
+    fn keys_are_decimal_and_within_i64() {
+        for (text, key) in [("1", 1), ("-1", -1), ("007", 7), ("9223372036854775807", i64::MAX), ("0", 0)] {
+            assert_eq!(decimal(text), Some(key), "{text}");
+        }
+        for text in ["", "-", "+1", " 1", "1 ", "1.0", "9223372036854775808", "\u{661}", "1_0", "0x1", "--1"] {
+            assert_eq!(decimal(text), None, "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_refused_however_it_is_cut() {
+        let sent = |piece: usize, count: usize| {
+            let pieces = (0..count).map(move |_| Ok::<_, warp::Error>(Bytes::from(vec![b'x'; piece])));
+            Body::new(futures_util::stream::iter(pieces))
+        };
+        for piece in [1, 7, 100] {
+            let (fits, whole) = (100 / piece, 100 / piece * piece);
+            assert_eq!(sent(piece, fits).whole(100).await.unwrap().len(), whole);
+            let refused = sent(piece, fits + 1).whole(100).await.unwrap_err();
+            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
 }

@@ -188,6 +188,11 @@ impl Lab {
         token
     }
 
+    /// Forgets the tokens that were handed out, so that the next calls log in again.
+    pub async fn forget_tokens(&self) {
+        self.shared.people.lock().await.values_mut().for_each(|person| person.token = None);
+    }
+
     async fn login(&self, username: &str, password: &str) -> String {
         let reply = self.obtain(username, password).await.expect(200);
         reply.json()["access"].as_str().expect("an access token").to_owned()

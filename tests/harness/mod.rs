@@ -5,7 +5,10 @@ mod lab;
 mod process;
 pub mod raw;
 mod request;
+pub mod smtp;
+mod watcher;
 
 pub use lab::{ADMIN, Held, Lab, OTHER, USER, document};
-pub use process::{PASSWORD, Server, Setup, deadline, until};
+pub use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub use request::{Reply, Request};
+pub use watcher::{Events, Piece, Said, Socket};

@@ -31,7 +31,7 @@ impl Setup {
 
     /// The command that starts a server on a directory and a free port.
     pub fn command(&self, dir: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_labrun"));
+        let mut command = Command::new(binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LABRUN_")) {
             command.env_remove(name);
         }
@@ -42,6 +42,11 @@ impl Setup {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+}
+
+/// The binary under test: the one built for the tests, or the one that `LABRUN_TEST_BIN` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("LABRUN_TEST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_labrun").into(), PathBuf::from)
 }
 
 /// A running server. Dropped, it is killed; its directory goes with it.

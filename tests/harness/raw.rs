@@ -78,6 +78,11 @@ impl Raw {
         self.rest.is_empty() && !self.more()
     }
 
+    /// Throws away what came and was not looked at.
+    pub fn skip(&mut self) {
+        self.rest.clear();
+    }
+
     /// Reads a piece; false at the end.
     fn more(&mut self) -> bool {
         let mut piece = [0; 4096];

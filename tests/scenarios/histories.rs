@@ -17,7 +17,7 @@ use model::{Caller, Model, NODES, Step, Verb, World};
 const HISTORIES: u32 = 64;
 const STEPS_MAX: usize = 45;
 /// Jobs that a history may have at a time.
-const JOBS_MAX: usize = 4;
+const JOBS_MAX: usize = 3;
 
 /// Names for outputs, and what may be in them.
 const NAMES: [&str; 2] = ["table", "plot"];
@@ -25,6 +25,8 @@ const CONTENTS: [&str; 2] = ["some bytes", "other bytes"];
 
 fn verbs() -> impl Strategy<Value = Verb> {
     prop_oneof![
+        // Mostly whatever the job is ready for, so that histories go deep.
+        60 => any::<u8>().prop_map(|choice| Verb::Onward { choice }),
         4 => Just(Verb::Create),
         7 => Just(Verb::Acquire),
         2 => Just(Verb::Release),
@@ -45,8 +47,8 @@ fn verbs() -> impl Strategy<Value = Verb> {
 
 fn callers() -> impl Strategy<Value = Caller> {
     prop_oneof![
-        // Mostly whoever can get on with the job, so that histories go deep.
-        6 => Just(Caller::Fitting),
+        // Mostly whoever may.
+        9 => Just(Caller::Fitting),
         3 => (0..NODES).prop_map(Caller::Node),
         1 => Just(Caller::Staff),
         1 => (0..NODES).prop_map(Caller::StaffFor),
@@ -115,8 +117,10 @@ async fn play(lab: &Lab, steps: &[Step], met: &std::cell::RefCell<HashSet<String
     }
     let mut world = World { nodes, jobs: Vec::new() };
     let mut model = Model::default();
-    for (number, step) in steps.iter().enumerate() {
-        let caller = model.resolve(step);
+    let first = Step { verb: Verb::Create, caller: Caller::User, job: 0 };
+    for (number, step) in std::iter::once(&first).chain(steps).enumerate() {
+        let (verb, caller) = model.resolve(step);
+        let step = &Step { verb, ..step.clone() };
         let Some(reply) = send(lab, &mut world, step, caller).await else { continue };
         let wanted = model.take(step, caller);
         met.borrow_mut().insert(format!("{} {}", step.verb.name(), reply.status));

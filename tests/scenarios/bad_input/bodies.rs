@@ -179,7 +179,7 @@ async fn filters_nest_to_16_and_no_deeper() {
     let lab = Lab::shared().await;
     let nested = |depth: usize| {
         let mut expression = json!({"type": "isnull", "field": "node"});
-        for _ in 1..depth {
+        for _ in 0..depth {
             expression = json!({"type": "or", "sub_expressions": [expression]});
         }
         json!({"expressions": [expression]})

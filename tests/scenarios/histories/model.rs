@@ -23,20 +23,33 @@ pub struct Step {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verb {
+    /// One of those that the job's phase allows, as the model resolves it.
+    Onward {
+        choice: u8,
+    },
     Create,
     Acquire,
     Release,
     Start,
-    Progress { quarters: u8 },
-    Finish { fails: bool },
+    Progress {
+        quarters: u8,
+    },
+    Finish {
+        fails: bool,
+    },
     Reset,
     Abort,
     Cancel,
     SoftDelete,
     Reinstate,
     HardDelete,
-    AddOutput { name: usize, content: usize },
-    DeleteOutput { name: usize },
+    AddOutput {
+        name: usize,
+        content: usize,
+    },
+    DeleteOutput {
+        name: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,6 +83,7 @@ impl Verb {
     /// A short name.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Onward { .. } => "onward",
             Self::Create => "create",
             Self::Acquire => "acquire",
             Self::Release => "release",
@@ -91,6 +105,7 @@ impl Verb {
     pub fn request(&self, names: &[&str]) -> (&'static str, String, Option<Value>) {
         let tail = |text: &str| text.to_owned();
         match self {
+            Self::Onward { .. } => unreachable!("the model has named a verb"),
             Self::Create => ("POST", tail(""), None),
             Self::Acquire => ("GET", tail("/acquire"), None),
             Self::Release => ("DELETE", tail("/release"), None),
@@ -113,8 +128,8 @@ impl Verb {
         match self {
             Self::Abort | Self::Cancel | Self::SoftDelete | Self::Reinstate | Self::HardDelete => true,
             Self::DeleteOutput { .. } => true,
-            Self::Create | Self::Acquire | Self::Release | Self::Start | Self::Progress { .. } => false,
-            Self::Finish { .. } | Self::Reset | Self::AddOutput { .. } => false,
+            Self::Onward { .. } | Self::Create | Self::Acquire | Self::Release | Self::Start => false,
+            Self::Progress { .. } | Self::Finish { .. } | Self::Reset | Self::AddOutput { .. } => false,
         }
     }
 }
@@ -166,16 +181,23 @@ impl Default for Model {
 }
 
 impl Model {
-    /// Says who makes the call.
-    pub fn resolve(&self, step: &Step) -> Caller {
+    /// Says what the call is and who makes it.
+    pub fn resolve(&self, step: &Step) -> (Verb, Caller) {
+        let job = self.jobs.get(step.job).and_then(Option::as_ref);
+        let verb = match step.verb {
+            Verb::Onward { choice } => job.map_or(Verb::Create, |job| onward(job, choice)),
+            ref verb => verb.clone(),
+        };
         if step.caller != Caller::Fitting {
-            return step.caller;
+            return (verb, step.caller);
         }
-        if step.verb.is_staffs() {
-            return Caller::Staff;
+        if verb.is_staffs() {
+            return (verb, Caller::Staff);
         }
-        let holder = self.jobs.get(step.job).and_then(Option::as_ref).and_then(|job| job.holder);
-        Caller::Node(holder.unwrap_or(0))
+        // A free job goes to a node that is free, too.
+        let free = self.current.iter().position(Option::is_none);
+        let holder = job.and_then(|job| job.holder).or(free);
+        (verb, Caller::Node(holder.unwrap_or(0)))
     }
 
     /// Does a step and gives the status that it is answered with.
@@ -206,7 +228,7 @@ impl Model {
         let works = node.is_some_and(|node| self.current[node] == Some(step.job));
         let permitted = caller != Caller::Thief
             && match &step.verb {
-                Verb::Create => true,
+                Verb::Onward { .. } | Verb::Create => true,
                 Verb::Acquire => node.is_some(),
                 Verb::Start | Verb::Progress { .. } | Verb::Reset => holds,
                 Verb::Release | Verb::Finish { .. } => holds || works,
@@ -334,6 +356,37 @@ fn add(job: &mut Job, name: usize, content: usize) -> Result<u16, u16> {
         None => {
             job.outputs.push((name, content));
             Ok(200)
+        }
+    }
+}
+
+/// Picks a verb that makes sense for a job.
+fn onward(job: &Job, choice: u8) -> Verb {
+    let pick = |verbs: &[Verb]| verbs[usize::from(choice) % verbs.len()].clone();
+    if job.deleted {
+        return pick(&[Verb::Reinstate, Verb::Finish { fails: false }]);
+    }
+    let content = usize::from(choice / 16 % 2);
+    match (job.phase, job.holder) {
+        (Phase::Created, None) => Verb::Acquire,
+        (Phase::Created, Some(_)) => pick(&[Verb::Start, Verb::Start, Verb::Start, Verb::Release]),
+        (Phase::Started, _) => pick(&[
+            Verb::Progress { quarters: choice % 5 },
+            Verb::AddOutput { name: 0, content },
+            Verb::AddOutput { name: 0, content },
+            Verb::AddOutput { name: 0, content: 1 - content },
+            Verb::AddOutput { name: 1, content },
+            Verb::Finish { fails: true },
+            Verb::Finish { fails: true },
+            Verb::Finish { fails: false },
+            Verb::Abort,
+            Verb::Cancel,
+        ]),
+        (Phase::Errored, None) => Verb::Acquire,
+        (Phase::Errored, Some(_)) => pick(&[Verb::Reset, Verb::Reset, Verb::Release, Verb::Abort, Verb::Cancel]),
+        (Phase::Finished | Phase::Cancelled, _) => {
+            let add = Verb::AddOutput { name: 1, content };
+            pick(&[Verb::Finish { fails: false }, add, Verb::HardDelete, Verb::Abort, Verb::Acquire])
         }
     }
 }
