@@ -386,7 +386,7 @@ mod tests {
     async fn a_body_that_is_too_large_is_refused_however_it_is_cut() {
         let sent = |piece: usize, count: usize| {
             let pieces = (0..count).map(move |_| Ok::<_, warp::Error>(Bytes::from(vec![b'x'; piece])));
-            Body::new(futures_util::stream::iter(pieces))
+            Body::new(futures_util::stream::iter(pieces), std::time::Duration::from_secs(60))
         };
         for piece in [1, 7, 100] {
             let (fits, whole) = (100 / piece, 100 / piece * piece);
