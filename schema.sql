@@ -395,3 +395,53 @@ CREATE TABLE damaged_blobs (
     -- What was wrong, a sentence for people.
     damage      TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Operations: whether writes are possible, API tokens, and what was done by whom.
+
+-- One row, written to see that writes are possible.
+CREATE TABLE health (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    checked  INTEGER NOT NULL
+) STRICT;
+
+-- Long-lived tokens for programs. What is kept is the SHA-256 of a token that is random enough not to need more.
+CREATE TABLE api_tokens (
+    pk             INTEGER PRIMARY KEY AUTOINCREMENT,
+    user           INTEGER NOT NULL REFERENCES users,
+    name           TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 100),
+    sha256         TEXT    NOT NULL UNIQUE CHECK (length(sha256) = 64),
+    -- The one node it may act for.
+    node           INTEGER REFERENCES nodes ON DELETE CASCADE,
+    read_only      INTEGER NOT NULL CHECK (read_only IN (0, 1)),
+    creator        INTEGER NOT NULL REFERENCES users,
+    creation_time  INTEGER NOT NULL,
+    expiry_time    INTEGER,
+    revoked_time   INTEGER
+) STRICT;
+
+-- The tokens of a user; and of a node, when that is destroyed.
+CREATE INDEX api_tokens_by_user ON api_tokens (user);
+CREATE INDEX api_tokens_by_node ON api_tokens (node) WHERE node IS NOT NULL;
+
+-- What staff did, and who logged in or tried to. Each row carries the hash of the one before, so that a row that is
+-- changed or taken out later is seen. No keys point out of it: it outlives what it speaks of.
+CREATE TABLE audit (
+    pk       INTEGER PRIMARY KEY AUTOINCREMENT,
+    time     INTEGER NOT NULL,
+    user     INTEGER,
+    -- The name as it was, or as it was tried.
+    username TEXT    NOT NULL,
+    address  TEXT    NOT NULL,
+    action   TEXT    NOT NULL,
+    target   TEXT    NOT NULL,
+    status   INTEGER NOT NULL,
+    request  TEXT    NOT NULL,
+    -- SHA-256 in hex over the row before's hash and this row; see store/audit.rs.
+    hash     TEXT    NOT NULL CHECK (length(hash) = 64)
+) STRICT;
+
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;
+
+CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
+BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;

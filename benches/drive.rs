@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use crate::stats::Times;
 
 /// What one connection does again and again.
-pub(crate) trait Worker: Send + 'static {
+pub(crate) trait Worker: 'static {
     /// Goes through one cycle and notes how long its steps took.
-    fn cycle(&mut self, log: &mut Log) -> impl Future<Output = anyhow::Result<()>> + Send;
+    async fn cycle(&mut self, log: &mut Log) -> anyhow::Result<()>;
 }
 
 /// How long the steps of cycles took, by name.
@@ -47,7 +47,7 @@ pub(crate) async fn round<W: Worker>(workers: &mut Vec<W>, time: Duration, log: 
     let began = Instant::now();
     let mut tasks = Vec::new();
     for mut worker in workers.drain(..) {
-        tasks.push(tokio::spawn(async move {
+        tasks.push(tokio::task::spawn_local(async move {
             let mut log = Log::default();
             let mut cycles = 0_u64;
             while began.elapsed() < time {

@@ -65,7 +65,8 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::default();
     for name in parts::NAMES.iter().filter(|name| only.is_empty() || only.iter().any(|wanted| wanted == *name)) {
         println!("\n== {name}");
-        runtime.block_on(parts::run(name, scale, &mut report)).with_context(|| format!("measuring {name}"))?;
+        let measured = tokio::task::LocalSet::new().block_on(&runtime, parts::run(name, scale, &mut report));
+        measured.with_context(|| format!("measuring {name}"))?;
     }
     report.finish()
 }

@@ -35,12 +35,12 @@ pub(crate) async fn run(scale: Scale, report: &mut Report) -> anyhow::Result<()>
         }
         let mut load = working(&mut lab, LOAD).await?;
         let time = PAUSE * transitions + Duration::from_millis(300);
-        let loading = tokio::spawn(async move { round(&mut load, time, &mut Log::default()).await });
+        let loading = tokio::task::spawn_local(async move { round(&mut load, time, &mut Log::default()).await });
         let (told, began) = tokio::sync::watch::channel(Instant::now());
         let mut watching = Vec::new();
         for mut socket in watchers {
             let began = began.clone();
-            watching.push(tokio::spawn(async move {
+            watching.push(tokio::task::spawn_local(async move {
                 let mut times = Times::default();
                 for _ in 0..transitions {
                     socket.message().await?;

@@ -2,12 +2,14 @@
 
 mod backup;
 mod check;
+mod logs;
 mod notifications;
 mod place;
 mod progress;
 mod restore;
 mod retention;
 mod serve;
+mod token;
 mod verify;
 
 use std::path::Path;
@@ -25,7 +27,9 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    // Boxed for its many flags: the others are a fraction of its size.
+    Serve(Box<serve::Serve>),
+    Token(token::Token),
     Check(check::Check),
     Verify(verify::Verify),
     Backup(backup::Backup),
@@ -41,6 +45,7 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Token(token) => token.run(),
             Command::Check(check) => check.run(),
             Command::Verify(verify) => verify.run(),
             Command::Backup(backup) => backup.run(),

@@ -8,6 +8,8 @@ mod error;
 mod handlers;
 mod listen;
 mod mail;
+mod metrics;
+mod openapi;
 mod passwords;
 mod request;
 pub mod routes;
@@ -16,6 +18,9 @@ mod soft;
 mod strict;
 mod tasks;
 mod throttle;
+mod timeouts;
+pub mod tls;
+mod trace;
 mod watch;
 
 use std::io;
@@ -34,6 +39,7 @@ use crate::store::notify::Telling;
 use auth::Tokens;
 use claims::Claims;
 use handlers::logs::LogHub;
+use metrics::Metrics;
 use passwords::Passwords;
 use routes::Router;
 use soft::SoftState;
@@ -67,6 +73,10 @@ pub struct Settings {
     pub headroom_bytes: u64,
     /// Whether jobs can be watched by WebSocket without a token, as the reference's clients do.
     pub anonymous_watchers: bool,
+    /// How much at once, and how slowly.
+    pub limits: Limits,
+    /// The certificate and the key; without them, connections are in clear.
+    pub tls: Option<tls::Files>,
     /// How long a watcher may hear nothing before it is told that the server is still there, in seconds; not 0.
     pub watch_keep_alive_s: u32,
     /// What is told of jobs that ask for no notifications of their own.
@@ -91,11 +101,40 @@ impl Settings {
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
             anonymous_watchers: false,
+            limits: Limits::default(),
+            tls: None,
             watch_keep_alive_s: 15,
             default_notifications: Actions::websocket_for_all(),
             mail: None,
             ages: crate::store::retention::Ages::default(),
             clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// How much the listener takes at once, and how slowly a client may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that may be open; one more is answered with 503 and closed.
+    pub connections_max: u32,
+    /// Requests that may be under way; one more is answered with 503. Streams count until they begin.
+    pub in_flight_max: u32,
+    /// How long a client may take to send the head of a request, its TLS handshake too.
+    pub head_time_max: Duration,
+    /// How long a connection may be kept without a request.
+    pub idle_time_max: Duration,
+    /// How long a body may be silent, and how long a client may read nothing of an answer.
+    pub silence_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 8_192,
+            in_flight_max: 4_096,
+            head_time_max: Duration::from_secs(15),
+            idle_time_max: Duration::from_secs(75),
+            silence_max: Duration::from_secs(60),
         }
     }
 }
@@ -112,6 +151,8 @@ pub(crate) struct App {
     pub(crate) signs: tasks::SignsOfLife,
     pub(crate) claims: Claims,
     pub(crate) hub: Hub,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
     pub(crate) keep_alive: Duration,
@@ -154,6 +195,9 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The certificate or the key can't be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     /// The first user can't be made.
     #[error("the first user can't be made: {0}")]
     FirstUser(String),
@@ -173,6 +217,7 @@ pub struct Running {
     app: Arc<App>,
     address: SocketAddr,
     made_password: Option<String>,
+    tls: Option<tls::Tls>,
     stop: tokio::sync::watch::Sender<bool>,
     serving: JoinHandle<()>,
     tasks: JoinHandle<()>,
@@ -204,6 +249,7 @@ impl Running {
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let tls = settings.tls.map(tls::Tls::load).transpose()?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let app = Arc::new(App {
             store,
@@ -216,6 +262,8 @@ impl Running {
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
             hub: Hub::default(),
+            metrics: Metrics::default(),
+            limits: settings.limits,
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
             keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
@@ -225,14 +273,23 @@ impl Running {
             ages: settings.ages,
             stopping,
         });
-        let serving = tokio::spawn(listen::serve(listener, app.clone(), DRAIN_MAX));
+        let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
-        Ok(Self { app, address, made_password, stop, serving, tasks, _lock: lock })
+        Ok(Self { app, address, made_password, tls, stop, serving, tasks, _lock: lock })
     }
 
     /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the certificate and the key again, for the connections to come. What can't be used is not: the old ones
+    /// stay, and the error says why. Without TLS there is nothing to do.
+    ///
+    /// # Errors
+    /// When a file can't be read, or the two do not fit.
+    pub fn reload_tls(&self) -> Result<(), tls::TlsError> {
+        self.tls.as_ref().map_or(Ok(()), tls::Tls::reload)
     }
 
     /// Gives the first user's password, if this start made one up. It is kept nowhere else.

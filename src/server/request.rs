@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -20,12 +20,11 @@ use super::auth::{self, Caller};
 use super::error::ApiError;
 use super::routes::{Cache, Route};
 use super::strict;
+use super::trace::Trace;
 use super::watch::upgrade;
 
 /// The largest JSON body, in bytes.
 pub(crate) const JSON_BYTES_MAX: usize = 1 << 20;
-/// How long a body may stay silent before it is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How much of an unwanted body is read and thrown away, so that the client gets to read the answer.
 const DRAIN_BYTES_MAX: usize = 32 << 20;
 /// How long that may take.
@@ -48,13 +47,18 @@ pub(crate) struct Incoming {
 pub(crate) struct Body {
     stream: Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>,
     ended: bool,
+    /// How long it may stay silent before it is given up.
+    silence_max: Duration,
 }
 
 impl Body {
     /// Wraps warp's stream.
-    pub(crate) fn new(stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static) -> Self {
+    pub(crate) fn new(
+        stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static,
+        silence_max: Duration,
+    ) -> Self {
         let stream = stream.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())));
-        Self { stream: Box::pin(stream), ended: false }
+        Self { stream: Box::pin(stream), ended: false, silence_max }
     }
 
     /// Gives the next piece; `None` at the end.
@@ -62,7 +66,7 @@ impl Body {
     /// # Errors
     /// 400 when the client hung up or was silent for too long.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let piece = tokio::time::timeout(SILENCE_MAX, self.stream.next()).await;
+        let piece = tokio::time::timeout(self.silence_max, self.stream.next()).await;
         match piece {
             Ok(Some(Ok(piece))) => Ok(Some(piece)),
             Ok(None) => {
@@ -128,7 +132,10 @@ pub(crate) struct Call {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) hang_up: Arc<Notify>,
     pub(crate) upgrade: Option<OnUpgrade>,
-    caller: Option<Caller>,
+    /// Who calls; there also when the call is refused, for the log.
+    pub(super) caller: Option<Caller>,
+    /// The name that a login tries, for the audit log.
+    pub(crate) tried: Option<String>,
     pub(crate) body: Body,
 }
 
@@ -216,9 +223,13 @@ pub(crate) fn decimal(text: &str) -> Option<i64> {
 
 /// Answers one request. Never fails, and a panic in a handler becomes a 500 of that request alone.
 pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
+    let began = Instant::now();
     let id = request_id(&incoming.headers);
     let is_head = incoming.method == Method::HEAD;
-    let mut response = guarded(respond(app, incoming)).await;
+    let mut trace = Trace::of(&incoming);
+    let mut response = guarded(respond(app.clone(), incoming, &mut trace)).await;
+    trace.keep(&app, &id, response.status()).await;
+    trace.log(&app, &id, response.status(), began.elapsed());
     response.headers_mut().insert("x-request-id", id);
     if is_head {
         // hyper sends no body to HEAD, but keeps the length that GET would have had.
@@ -241,22 +252,30 @@ async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Resp
 }
 
 /// Finds the route and goes through the checks up to the handler.
-async fn respond(app: Arc<App>, incoming: Incoming) -> Result<Response, ApiError> {
+async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result<Response, ApiError> {
     let Incoming { method, path, query, headers, peer, hang_up, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
     let found = app.routes.find(&method, &path, upgrade::is_asked_for(&headers));
-    let (route, params) = match found {
-        Ok(found) => found,
-        Err(error) => {
-            if !waits {
-                body.drain().await;
+    trace.route = found.as_ref().ok().map(|(route, _)| *route);
+    // How the server is can be asked at any time.
+    let is_limited = !trace.route.is_some_and(Route::is_about_the_server);
+    let counted = app.clone();
+    let entered = is_limited.then(|| counted.metrics.enter(counted.limits.in_flight_max)).transpose();
+    let (route, params, _under_way) =
+        match entered.and_then(|entered| found.map(|(row, params)| (row, params, entered))) {
+            Ok(found) => found,
+            Err(error) => {
+                if !waits {
+                    body.drain().await;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-    };
-    let mut call = Call { app, route, method, params, query, headers, peer, hang_up, upgrade, caller: None, body };
+        };
+    let mut call =
+        Call { app, route, method, params, query, headers, peer, hang_up, upgrade, caller: None, tried: None, body };
     let result = handle(&mut call).await;
+    (trace.caller, trace.tried) = (call.caller, call.tried.take());
     if let Err(error) = &result
         && !call.body.ended
         && !(waits && error.status().is_client_error())
@@ -272,7 +291,7 @@ async fn respond(app: Arc<App>, incoming: Incoming) -> Result<Response, ApiError
 
 /// The checks in their order: 401, 400 of the Node-Id, 404, 403; then the handler.
 async fn handle(call: &mut Call) -> Result<Response, ApiError> {
-    call.caller = auth::admit(&call.app, call.route, &call.headers, &call.params, &call.query)?;
+    auth::admit(call)?;
     (call.route.handler)(call).await
 }
 
@@ -367,7 +386,7 @@ mod tests {
     async fn a_body_that_is_too_large_is_refused_however_it_is_cut() {
         let sent = |piece: usize, count: usize| {
             let pieces = (0..count).map(move |_| Ok::<_, warp::Error>(Bytes::from(vec![b'x'; piece])));
-            Body::new(futures_util::stream::iter(pieces))
+            Body::new(futures_util::stream::iter(pieces), std::time::Duration::from_secs(60))
         };
         for piece in [1, 7, 100] {
             let (fits, whole) = (100 / piece, 100 / piece * piece);

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod attempts;
+pub mod audit;
 pub mod blobs;
 pub mod catalogue;
 pub mod claims;
@@ -28,7 +29,9 @@ mod readers;
 mod references;
 pub mod retention;
 mod seed;
+pub mod stats;
 pub mod templates;
+pub mod tokens;
 pub mod users;
 pub mod values;
 mod workflow;
@@ -59,6 +62,7 @@ const START_CHECK_MAX: Duration = Duration::from_millis(100);
 /// The database of one data directory. Shared by reference; closed with [`Store::close`].
 #[derive(Debug)]
 pub struct Store {
+    path: std::path::PathBuf,
     writer: Writer,
     readers: Readers,
     long_readers: Readers,
@@ -93,7 +97,7 @@ impl Store {
             Error::Sqlite(error) => OpenError::Sqlite(error),
             _ => OpenError::Setting("a thread for the writer"),
         })?;
-        Ok(Self { writer, readers, long_readers })
+        Ok(Self { path: path.to_owned(), writer, readers, long_readers })
     }
 
     /// Says whether any row names bytes, so that their directory must be there.

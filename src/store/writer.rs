@@ -9,12 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::error::Error;
 use super::notify::{Notice, Telling};
+use super::stats::WriterStats;
 use crate::domain::time::{Clock, Timestamp};
 
 /// Commands that may wait; one more is told that the store is overloaded.
@@ -142,6 +144,7 @@ pub(super) struct Writer {
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
     events: watch::Receiver<i64>,
     free_jobs: watch::Receiver<u64>,
+    stats: Arc<WriterStats>,
 }
 
 impl Writer {
@@ -151,14 +154,17 @@ impl Writer {
         let (told, events) = watch::channel(last);
         let (freed, free_jobs) = watch::channel(0);
         let (queue, commands) = sync_channel(QUEUE_MAX);
+        let stats = Arc::<WriterStats>::default();
+        let counted = stats.clone();
         let thread = std::thread::Builder::new()
             .name("labrun-writer".to_owned())
             .spawn(move || {
-                let bench = Bench { connection: &connection, clock: clock.as_ref(), telling: &telling };
+                let bench =
+                    Bench { connection: &connection, clock: clock.as_ref(), telling: &telling, stats: &counted };
                 run(&bench, &commands, &Told { events: told, free_jobs: freed });
             })
             .map_err(|error| Error::Broken(format!("the writer's thread can't be started: {error}")))?;
-        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs })
+        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs, stats })
     }
 
     /// Runs a command in the next transaction and gives its result once that is committed.
@@ -170,9 +176,13 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let call = Call { work: Some(work), result: Err(Error::Closing), reply };
         self.queue.try_send(Message::Run(Box::new(call))).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Full(_) => {
+                WriterStats::count(&self.stats.refused);
+                Error::Busy
+            }
             TrySendError::Disconnected(_) => Error::Closing,
         })?;
+        WriterStats::count(&self.stats.queued);
         answer.await.unwrap_or(Err(Error::Closing))
     }
 
@@ -184,6 +194,11 @@ impl Writer {
     /// Gives a way to wait for a commit after which there may be a job to claim.
     pub(super) fn free_jobs(&self) -> watch::Receiver<u64> {
         self.free_jobs.clone()
+    }
+
+    /// Gives what the writer counts.
+    pub(super) fn stats(&self) -> &WriterStats {
+        &self.stats
     }
 
     /// Ends the thread after what is queued, and closes its connection. Blocks.
@@ -207,12 +222,14 @@ struct Bench<'a> {
     connection: &'a Connection,
     clock: &'a dyn Clock,
     telling: &'a Telling,
+    stats: &'a WriterStats,
 }
 
 /// The thread: one transaction after another until it is told to stop.
 fn run(bench: &Bench<'_>, commands: &Receiver<Message>, told: &Told) {
     while let Ok(Message::Run(first)) = commands.recv() {
         let (batch, stop) = transact(bench, commands, first);
+        bench.stats.batch.observe(batch.done.len() as u64);
         if let Some(seq) = batch.news.last_event {
             told.events.send_replace(seq);
         }
@@ -242,12 +259,14 @@ struct Batch {
 
 /// Runs the first command and all that queue up meanwhile in one transaction. The flag says to stop after it.
 fn transact(bench: &Bench<'_>, commands: &Receiver<Message>, first: Box<dyn Command>) -> (Batch, bool) {
-    let Bench { connection, clock, telling } = *bench;
+    let Bench { connection, clock, telling, stats } = *bench;
     let mut done: Vec<(Box<dyn Command>, Fate)> = Vec::new();
     let mut news = News::default();
     let mut stop = false;
+    WriterStats::count(&stats.taken);
     if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
         tracing::error!(%error, "no transaction could be begun");
+        WriterStats::count(&stats.lost);
         done.push((first, fate_of(&error)));
         return (Batch { done, news }, stop);
     }
@@ -263,6 +282,7 @@ fn transact(bench: &Bench<'_>, commands: &Receiver<Message>, first: Box<dyn Comm
             }
             Err(error) => {
                 tracing::error!(%error, "a transaction was lost");
+                WriterStats::count(&stats.lost);
                 done.push((command, fate_of(&error)));
                 lose(connection, &mut done, fate_of(&error));
                 return (Batch { done, news: News::default() }, stop);
@@ -270,17 +290,23 @@ fn transact(bench: &Bench<'_>, commands: &Receiver<Message>, first: Box<dyn Comm
         }
         if done.len() < BATCH_MAX {
             match commands.try_recv() {
-                Ok(Message::Run(command)) => next = Some(command),
+                Ok(Message::Run(command)) => {
+                    WriterStats::count(&stats.taken);
+                    next = Some(command);
+                }
                 Ok(Message::Stop) => stop = true,
                 Err(_) => {}
             }
         }
     }
+    let began = Instant::now();
     if let Err(error) = execute(connection, "COMMIT") {
         tracing::error!(%error, "a transaction could not be committed");
+        WriterStats::count(&stats.lost);
         lose(connection, &mut done, fate_of(&error));
         news = News::default();
     }
+    stats.commit_us.observe_time(began.elapsed());
     (Batch { done, news }, stop)
 }
 

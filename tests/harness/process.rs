@@ -184,7 +184,7 @@ fn launch(setup: &Setup, dir: &Path) -> (Child, u16, Arc<Mutex<String>>) {
 fn port_line(lines: &Receiver<String>) -> Option<u16> {
     loop {
         let line = lines.recv_timeout(DEADLINE).ok()?;
-        if let Some((_, rest)) = line.split_once("http://127.0.0.1:") {
+        if let Some((_, rest)) = line.split_once("://127.0.0.1:") {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             return digits.parse().ok();
         }

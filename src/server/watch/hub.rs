@@ -179,6 +179,12 @@ impl Hub {
         Subscription { queue: events, waiting_bytes, overflowed: has_overflowed }
     }
 
+    /// Gives how many watch.
+    pub(in crate::server) fn watching(&self) -> usize {
+        let watchers = self.watchers();
+        watchers.of_all.len() + watchers.of_jobs.values().map(Vec::len).sum::<usize>()
+    }
+
     /// Ends the subscriptions to jobs that are gone for good.
     pub(in crate::server) fn end(&self, jobs: &[JobId]) {
         let mut watchers = self.watchers();
