@@ -207,7 +207,6 @@ struct Bench<'a> {
     connection: &'a Connection,
     clock: &'a dyn Clock,
     telling: &'a Telling,
-    stats: &'a WriterStats,
 }
 
 /// The thread: one transaction after another until it is told to stop.

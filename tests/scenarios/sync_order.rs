@@ -46,7 +46,7 @@ impl Recorder {
             let thread = line.split(' ').next().unwrap_or_default();
             let resumed = |other: &&str| other.starts_with(&format!("{thread} ")) && other.contains(" resumed>");
             let ended = if line.ends_with("<unfinished ...>") {
-                began + lines[began..].iter().position(|other| resumed(&other)).unwrap_or(lines.len())
+                began + lines[began..].iter().position(|other| resumed(other)).unwrap_or(lines.len())
             } else {
                 began
             };
