@@ -343,6 +343,34 @@ CREATE TABLE events (
 -- The events of one job in order, from a sequence number on.
 CREATE INDEX events_by_job ON events (job, seq);
 
+-- E-mails that are still to be sent, as rendered. One goes when every recipient has it or is given up, or its job goes.
+CREATE TABLE mails (
+    pk        INTEGER PRIMARY KEY AUTOINCREMENT,
+    job       INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    -- JSON arrays of the addresses that everybody sees.
+    to_shown  TEXT    NOT NULL CHECK (json_valid(to_shown)),
+    cc_shown  TEXT    NOT NULL CHECK (json_valid(cc_shown)),
+    subject   TEXT    NOT NULL,
+    body      TEXT    NOT NULL,
+    created   INTEGER NOT NULL
+) STRICT;
+
+-- The e-mails of a job, which go with it.
+CREATE INDEX mails_by_job ON mails (job);
+
+-- Whom they are still to be sent to. One row each, so that a refused recipient holds up nobody else.
+CREATE TABLE mail_queue (
+    pk                 INTEGER PRIMARY KEY AUTOINCREMENT,
+    mail               INTEGER NOT NULL REFERENCES mails ON DELETE CASCADE,
+    recipient          TEXT    NOT NULL,
+    attempts           INTEGER NOT NULL DEFAULT 0,
+    next_attempt_time  INTEGER NOT NULL,
+    UNIQUE (mail, recipient)
+) STRICT;
+
+-- What is to be sent now.
+CREATE INDEX mail_queue_by_time ON mail_queue (next_attempt_time);
+
 -- Bytes that nothing refers to, and since when: they go a day later. A row that names them ends the wait.
 CREATE TABLE unreferenced_blobs (
     sha256  TEXT    PRIMARY KEY CHECK (length(sha256) = 64),
@@ -368,19 +396,52 @@ CREATE TABLE damaged_blobs (
     damage      TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Resumable uploads on their way. Their bytes lie in `blobs/resumable/KEY`.
-CREATE TABLE uploads (
-    key             TEXT    PRIMARY KEY CHECK (length(key) = 32),
-    creator         INTEGER NOT NULL REFERENCES users,
-    size            INTEGER NOT NULL CHECK (size >= 0),
-    -- How many bytes are on disk for certain; what the file has beyond them does not count.
-    received        INTEGER NOT NULL DEFAULT 0 CHECK (received BETWEEN 0 AND size),
-    -- What the bytes must hash to, if their sender said so.
-    expected        TEXT    CHECK (length(expected) = 64),
-    -- The metadata as it was sent.
-    metadata        TEXT    NOT NULL,
-    expiry_time     INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+-- Operations: whether writes are possible, API tokens, and what was done by whom.
 
--- Those that were given up, asked by the sweep.
-CREATE INDEX uploads_by_expiry ON uploads (expiry_time);
+-- One row, written to see that writes are possible.
+CREATE TABLE health (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    checked  INTEGER NOT NULL
+) STRICT;
+
+-- Long-lived tokens for programs. What is kept is the SHA-256 of a token that is random enough not to need more.
+CREATE TABLE api_tokens (
+    pk             INTEGER PRIMARY KEY AUTOINCREMENT,
+    user           INTEGER NOT NULL REFERENCES users,
+    name           TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 100),
+    sha256         TEXT    NOT NULL UNIQUE CHECK (length(sha256) = 64),
+    -- The one node it may act for.
+    node           INTEGER REFERENCES nodes ON DELETE CASCADE,
+    read_only      INTEGER NOT NULL CHECK (read_only IN (0, 1)),
+    creator        INTEGER NOT NULL REFERENCES users,
+    creation_time  INTEGER NOT NULL,
+    expiry_time    INTEGER,
+    revoked_time   INTEGER
+) STRICT;
+
+-- The tokens of a user; and of a node, when that is destroyed.
+CREATE INDEX api_tokens_by_user ON api_tokens (user);
+CREATE INDEX api_tokens_by_node ON api_tokens (node) WHERE node IS NOT NULL;
+
+-- What staff did, and who logged in or tried to. Each row carries the hash of the one before, so that a row that is
+-- changed or taken out later is seen. No keys point out of it: it outlives what it speaks of.
+CREATE TABLE audit (
+    pk       INTEGER PRIMARY KEY AUTOINCREMENT,
+    time     INTEGER NOT NULL,
+    user     INTEGER,
+    -- The name as it was, or as it was tried.
+    username TEXT    NOT NULL,
+    address  TEXT    NOT NULL,
+    action   TEXT    NOT NULL,
+    target   TEXT    NOT NULL,
+    status   INTEGER NOT NULL,
+    request  TEXT    NOT NULL,
+    -- SHA-256 in hex over the row before's hash and this row; see store/audit.rs.
+    hash     TEXT    NOT NULL CHECK (length(hash) = 64)
+) STRICT;
+
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;
+
+CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
+BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;

@@ -4,6 +4,7 @@
 //! `server` → `store`, `blobs`, `filter`, `wire` → `domain`. `ARCHITECTURE.md` says more.
 
 pub mod blobs;
+pub mod care;
 pub mod cli;
 pub mod client;
 pub mod domain;

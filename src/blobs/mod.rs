@@ -10,7 +10,9 @@
 //! [`Blobs::remove_unreferenced`] unlinks only what no row names and nobody holds.
 
 mod digest;
+mod faults;
 mod holds;
+pub mod offline;
 mod partial;
 mod read;
 mod sweep;
@@ -40,6 +42,7 @@ struct Inner {
     headroom_bytes: u64,
     uploads: AtomicU64,
     holds: Arc<Holds>,
+    faults: faults::Faults,
 }
 
 /// Bytes that are on disk and can't be swept until this is dropped: keep it until the row that names them is
@@ -93,7 +96,13 @@ impl Blobs {
                 std::fs::remove_file(leftover.path())?;
             }
         }
-        Ok(Self(Arc::new(Inner { dir, headroom_bytes, uploads: AtomicU64::new(0), holds: Arc::default() })))
+        Ok(Self(Arc::new(Inner {
+            dir,
+            headroom_bytes,
+            uploads: AtomicU64::new(0),
+            holds: Arc::default(),
+            faults: Default::default(),
+        })))
     }
 
     /// Begins an upload of at most `limit_bytes`.
@@ -177,6 +186,7 @@ impl Blobs {
     /// Makes the name of bytes durable. Whoever finds bytes in their place needs this too: the upload that named them
     /// may have done so a moment ago, and not have synced yet.
     fn sync_name(&self, digest: Digest) -> io::Result<()> {
+        self.0.faults.meet(faults::Point::SyncDir)?;
         self.path(digest).parent().map_or(Ok(()), sync_dir)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::faults::Point;
 use super::{Blobs, Digest, Held, WriteError};
 
 /// How often the headroom is looked at during an upload.
@@ -27,6 +28,7 @@ impl Partial {
     /// Begins one, if there is room for it.
     pub(super) fn create(blobs: &Blobs) -> Result<Self, WriteError> {
         blobs.check_headroom(0)?;
+        blobs.0.faults.meet(Point::Create)?;
         let path = blobs.incoming_path();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self {
@@ -44,6 +46,7 @@ impl Partial {
             blobs.check_headroom(0)?;
             self.headroom_checked_bytes = self.size_bytes;
         }
+        blobs.0.faults.meet(Point::Write)?;
         (&*self.file).write_all(piece)?;
         self.hasher.update(piece);
         self.size_bytes += piece.len() as u64;
@@ -71,7 +74,9 @@ impl Partial {
         let hold = blobs.0.holds.hold(digest);
         if blobs.size_on_disk(digest)? != Some(size_bytes) {
             // Synced before it is named, so that what stands under a name is whole even after a loss of power.
+            blobs.0.faults.meet(Point::Sync)?;
             file.sync_all()?;
+            blobs.0.faults.meet(Point::Rename)?;
             temp.rename(&blobs.path(digest))?;
         }
         blobs.sync_name(digest)?;

@@ -2,7 +2,7 @@
 //!
 //! The verbs that change a job go out as POST, which no cache on the way may answer or repeat (contract §1).
 
-use reqwest::Response;
+use reqwest::{Method, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use crate::domain::ids::{JobId, NodeId, TemplateId, UserId};
 use crate::wire::job::{Finish, NewJob};
 use crate::wire::list::ListSpec;
 use crate::wire::node::NewNode;
+use crate::wire::token::{ApiToken, MadeApiToken, NewApiToken};
 use crate::wire::user::NewUser;
 use crate::wire::{Job, Node, Template, User};
 
@@ -47,6 +48,21 @@ impl Client {
     /// Makes a user. For the staff. 400 for a name that is taken or a short password.
     pub async fn create_user(&self, user: &NewUser) -> Result<User, ClientError> {
         self.post("/v1/users/create".to_owned(), user).await
+    }
+
+    /// Makes an API token. For oneself, and for others by the staff.
+    pub async fn create_api_token(&self, token: &NewApiToken) -> Result<MadeApiToken, ClientError> {
+        self.post("/v1/auth/tokens".to_owned(), token).await
+    }
+
+    /// Lists one's API tokens, or everybody's, for the staff.
+    pub async fn api_tokens(&self, all: bool) -> Result<Vec<ApiToken>, ClientError> {
+        self.get(format!("/v1/auth/tokens{}", if all { "?user=all" } else { "" })).await
+    }
+
+    /// Makes an API token void.
+    pub async fn revoke_api_token(&self, pk: i64) -> Result<ApiToken, ClientError> {
+        json_of(self.send(&Call::new(Method::DELETE, format!("/v1/auth/tokens/{pk}"))).await?).await
     }
 
     /// Gives a node.

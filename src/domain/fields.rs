@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 /// What is wrong, by field: the `errors` of an answer with status 400 (contract §1).
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Problems(BTreeMap<String, Vec<String>>);
 

@@ -1,12 +1,13 @@
 //! Primary keys, one type each, so that a job's key can't be passed where a node's is wanted.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Declares the newtypes; each holds a positive `i64` that is never used again after its row is gone (contract §1).
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
         pub struct $name(pub i64);
 

@@ -23,7 +23,7 @@ use super::time::Timestamp;
 pub const CANCELLED_REASON: &str = "Cancelled";
 
 /// The phase of a job, as the wire and the database name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Not begun; free or held.
@@ -232,7 +232,7 @@ pub enum Action {
 }
 
 /// What an event in the log says happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Transition {
     /// The job was made.

@@ -2,6 +2,7 @@
 //! column (contract §2, §3).
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,11 +13,13 @@ use warp::http::header::AUTHORIZATION;
 
 use super::App;
 use super::error::ApiError;
-use super::request::decimal;
+use super::handlers::tokens::token_sha256;
+use super::request::{Call, decimal};
 use super::routes::{Route, Target, Token, Who};
 use crate::domain::ids::{JobId, NodeId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::access::{Table, UserAccess};
+use crate::store::tokens::Grant;
 
 /// Tokens of which it is remembered that their signature is good.
 const TOKENS_KNOWN_MAX: usize = 4_096;
@@ -30,6 +33,22 @@ pub(crate) struct Caller {
     pub(crate) is_staff: bool,
     /// The node on whose behalf the call is made.
     pub(crate) node: Option<NodeId>,
+    /// Whether it came with an API token, not after a login.
+    pub(crate) by_api_token: bool,
+}
+
+/// What API tokens begin with, so that people and scanners of secrets know one when they see it.
+pub(crate) const API_TOKEN_PREFIX: &str = "labrun_";
+
+/// Whom a token stands for, and what it takes away from what that user may do.
+#[derive(Debug, Clone, Copy)]
+struct Identity {
+    user: UserId,
+    is_staff: bool,
+    /// The one node that calls with this token are made for.
+    bound_to: Option<NodeId>,
+    read_only: bool,
+    by_api_token: bool,
 }
 
 /// What a token is for.
@@ -166,6 +185,13 @@ pub(crate) fn check_token(
     token: &str,
     kind: Option<TokenKind>,
 ) -> Result<Option<(UserId, UserAccess)>, ApiError> {
+    if token.starts_with(API_TOKEN_PREFIX) {
+        let identity = if kind == Some(TokenKind::Refresh) { None } else { identify(app, token)? };
+        return match identity {
+            None => Ok(None),
+            Some(identity) => Ok(app.store.user_access(identity.user)?.map(|access| (identity.user, access))),
+        };
+    }
     let Some(claims) = app.tokens.read(token, app.clock.now()) else { return Ok(None) };
     if kind.is_some_and(|kind| kind != claims.jtt) {
         return Ok(None);
@@ -175,44 +201,74 @@ pub(crate) fn check_token(
     Ok(valid.map(|access| (claims.upk, access)))
 }
 
+/// Reads a token for calls, of either sort.
+fn identify(app: &App, token: &str) -> Result<Option<Identity>, ApiError> {
+    if !token.starts_with(API_TOKEN_PREFIX) {
+        let valid = check_token(app, token, Some(TokenKind::Access))?;
+        return Ok(valid.map(|(user, access)| Identity {
+            user,
+            is_staff: access.is_staff,
+            bound_to: None,
+            read_only: false,
+            by_api_token: false,
+        }));
+    }
+    let Some(grant) = app.store.api_token_grant(&token_sha256(token), app.clock.now())? else { return Ok(None) };
+    let Grant { user, node, read_only } = grant;
+    let access = app.store.user_access(user)?.filter(|access| access.is_active);
+    Ok(access.map(|access| Identity {
+        user,
+        // A token for one node lies about on that node: it must not give a staff user's rank away.
+        is_staff: access.is_staff && node.is_none(),
+        bound_to: node,
+        read_only,
+        by_api_token: true,
+    }))
+}
+
 /// Goes through the checks between the route and the handler, in the order of contract §1: 401, 400 of the
-/// `Node-Id`, 404 of the object, 403. Gives the caller, unless the route is open.
-pub(crate) fn admit(
-    app: &App,
-    route: &Route,
-    headers: &HeaderMap,
-    params: &[String],
-    query: &str,
-) -> Result<Option<Caller>, ApiError> {
+/// `Node-Id`, 404 of the object, 403. Notes the caller, unless the route is open, also of a call that it refuses.
+pub(crate) fn admit(call: &mut Call) -> Result<(), ApiError> {
+    let Call { app, route, headers, params, query, peer, caller, .. } = call;
+    let route = *route;
     let user = match route.token {
         _ if route.who == Who::Anyone => None,
+        _ if route.who == Who::StaffOrLoopback && is_of_this_machine(headers, *peer) => None,
         Token::Header => Some(authenticate(app, headers)?),
         Token::HeaderOrQuery => authenticate_watcher(app, headers, query, route)?,
     };
     let node = acting_node(app, headers)?;
     let key = params.first().map_or("", String::as_str);
-    let Some((user, access)) = user else {
+    let Some(identity) = user else {
         // A missing object is a 404 to those without a name as well.
         Standing::of(app, route, key, UserId(0), None)?;
-        return Ok(None);
+        return Ok(());
     };
-    let standing = Standing::of(app, route, key, user, node.map(|(node, _)| node))?;
-    let caller = Caller { user, is_staff: access.is_staff, node: node.map(|(node, _)| node) };
+    let Identity { user, is_staff, bound_to, read_only, by_api_token } = identity;
+    let acts_for = node.map(|(node, _)| node).or(bound_to);
+    let caller = caller.insert(Caller { user, is_staff, node: acts_for, by_api_token });
+    let standing = Standing::of(app, route, key, user, acts_for)?;
+    if bound_to.is_some() && acts_for != bound_to {
+        return Err(ApiError::forbidden("The token is for another node than that of the Node-Id."));
+    }
+    if read_only && !route.only_reads() {
+        return Err(ApiError::forbidden("The token is for reading only."));
+    }
     if let Some((_, creator)) = node
         && creator != user
         && !caller.is_staff
+        && bound_to.is_none()
     {
         return Err(ApiError::forbidden("The node of the Node-Id belongs to another user."));
     }
     if let Some(node) = caller.node {
         app.soft.node_seen(node, app.clock.now());
     }
-    permit(route.who, &caller, &standing)?;
-    Ok(Some(caller))
+    permit(route.who, caller, &standing)
 }
 
 /// Reads the bearer token.
-fn authenticate(app: &App, headers: &HeaderMap) -> Result<(UserId, UserAccess), ApiError> {
+fn authenticate(app: &App, headers: &HeaderMap) -> Result<Identity, ApiError> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
         return Err(ApiError::unauthenticated("This needs one header `Authorization: Bearer TOKEN`."));
@@ -222,7 +278,7 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Result<(UserId, UserAccess), 
             scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ')
         });
     let valid = match token {
-        Some((_, token)) => check_token(app, token, Some(TokenKind::Access))?,
+        Some((_, token)) => identify(app, token)?,
         None => None,
     };
     valid.ok_or_else(|| ApiError::unauthenticated("The token is not valid, or has run out."))
@@ -235,7 +291,7 @@ fn authenticate_watcher(
     headers: &HeaderMap,
     query: &str,
     route: &Route,
-) -> Result<Option<(UserId, UserAccess)>, ApiError> {
+) -> Result<Option<Identity>, ApiError> {
     if headers.contains_key(AUTHORIZATION) {
         return authenticate(app, headers).map(Some);
     }
@@ -244,10 +300,16 @@ fn authenticate_watcher(
         None if app.anonymous_watchers && route.upgrades => Ok(None),
         None => authenticate(app, headers).map(Some),
         Some((_, token)) => {
-            let valid = check_token(app, &token, Some(TokenKind::Access))?;
+            let valid = identify(app, &token)?;
             valid.map(Some).ok_or_else(|| ApiError::unauthenticated("The token is not valid, or has run out."))
         }
     }
+}
+
+/// Says whether a call comes from a program on this machine, and not through a proxy that stands here for others.
+fn is_of_this_machine(headers: &HeaderMap, peer: Option<SocketAddr>) -> bool {
+    let is_forwarded = ["forwarded", "x-forwarded-for"].iter().any(|name| headers.contains_key(*name));
+    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) && !is_forwarded
 }
 
 /// Reads the `Node-Id` header; with the node, who made it.
@@ -285,6 +347,10 @@ impl Standing {
         let mut standing = Self::default();
         match route.target {
             Target::None => {}
+            Target::Token => {
+                let token = app.store.api_token(pk)?.ok_or_else(ApiError::not_found)?;
+                standing.is_oneself = token.user == user;
+            }
             Target::Output => there(Table::Outputs)?,
             Target::Template => there(Table::Templates)?,
             Target::Node => {
@@ -319,7 +385,7 @@ impl Standing {
 fn permit(who: Who, caller: &Caller, standing: &Standing) -> Result<(), ApiError> {
     let (allowed, needed) = match who {
         Who::Anyone | Who::User => (true, ""),
-        Who::Staff => (caller.is_staff, "Only staff may do this."),
+        Who::Staff | Who::StaffOrLoopback => (caller.is_staff, "Only staff may do this."),
         Who::StaffOrOneself => (caller.is_staff || standing.is_oneself, "Only staff and the user itself may do this."),
         Who::StaffOrItself => (caller.is_staff || standing.is_oneself, "Only staff and the node itself may do this."),
         Who::Node => (caller.node.is_some(), "This is called for a node: send its key in the header Node-Id."),

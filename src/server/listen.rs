@@ -1,40 +1,71 @@
-//! The accept loop: warp as a service behind hyper, with time-outs, `TCP_NODELAY`, and a stop that drains.
+//! The accept loop: warp as a service behind hyper, with limits, TLS, `TCP_NODELAY`, and a stop that drains.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper::server::conn::http1::UpgradeableConnection;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::http1::{Builder, UpgradeableConnection};
+use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore, watch};
 use warp::Filter;
 use warp::path::FullPath;
 
 use super::App;
 use super::request::{self, Body, Incoming};
+use super::timeouts::{Answer, Gate, Timed};
+use super::tls::Tls;
 
-/// How long a client may take to send the head of a request; also how long an idle connection is kept.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// Header lines that a request may have.
 const HEADERS_MAX: usize = 100;
 /// A pause after a failed accept, so that a full file table does not turn into a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where a connection comes from; put into every request's extensions.
-#[derive(Debug, Clone, Copy)]
-struct Peer(SocketAddr);
+/// Connections beyond the limit that are told so at the same time; the others are just closed.
+const REFUSALS_MAX: usize = 64;
+/// How long telling one may take.
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(2);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The connection that a request came on; put into every request's extensions.
+#[derive(Debug, Clone)]
+struct Peer {
+    address: SocketAddr,
+    /// Cuts the connection, whatever is on its way.
+    hang_up: Arc<Notify>,
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Shared {
+    app: Arc<App>,
+    http: Builder,
+    tls: Option<Tls>,
+    stopping: watch::Receiver<bool>,
+    cut_off: watch::Sender<bool>,
+    // When the last clone is gone, nothing comes any more.
+    open: tokio::sync::mpsc::Sender<()>,
+    refusals: Arc<Semaphore>,
+}
 
 /// Serves until the app stops; then lets the requests under way end for up to `drain_max`, and cuts off the rest.
-pub(super) async fn serve(listener: TcpListener, app: Arc<App>, drain_max: Duration) {
+pub(super) async fn serve(listener: TcpListener, tls: Option<Tls>, app: Arc<App>, drain_max: Duration) {
     let mut stopping = app.stopping.clone();
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_headers(HEADERS_MAX);
-    let service = TowerToHyperService::new(warp::service(filter(app)));
-    let cut_off = watch::Sender::new(false);
-    // Every connection keeps a clone of the sender; when the last is gone, nothing comes any more.
+    let mut http = Builder::new();
+    // The stream has the time-outs; see `timeouts.rs`.
+    http.header_read_timeout(None).max_headers(HEADERS_MAX);
+    let service = TowerToHyperService::new(warp::service(filter(app.clone())));
     let (open, mut all_closed) = tokio::sync::mpsc::channel::<()>(1);
+    let cut_off = watch::Sender::new(false);
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let shared = Shared { app, http, tls, stopping: stopping.clone(), cut_off, open, refusals };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -52,20 +83,107 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>, drain_max: Durat
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let service = service.clone();
-        let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(Peer(address));
-            hyper::service::Service::call(&service, request)
+        let (shared, service) = (shared.clone(), service.clone());
+        let metrics = &shared.app.metrics;
+        if metrics.connections.load(Ordering::Relaxed) >= i64::from(shared.app.limits.connections_max) {
+            metrics.connections_refused.fetch_add(1, Ordering::Relaxed);
+            refuse(shared, socket);
+            continue;
+        }
+        // Counted here and not in the task, so that a burst of connections can't all be let in.
+        metrics.connections.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            let _leaves = Leaves(shared.app.clone());
+            greet(shared, service, socket, address).await;
         });
-        let future = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
-        let connection = Connection { stopping: stopping.clone(), cut_off: cut_off.subscribe(), _open: open.clone() };
-        tokio::spawn(connection.run(address, future));
     }
-    drop((listener, open));
+    drop((listener, shared.open));
     if tokio::time::timeout(drain_max, all_closed.recv()).await.is_err() {
         tracing::warn!("requests that did not end in time were cut off");
-        cut_off.send_replace(true);
+        shared.cut_off.send_replace(true);
     }
+}
+
+/// Counts a connection as gone when it is dropped.
+struct Leaves(Arc<App>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Shakes hands where there is TLS, then runs the connection.
+async fn greet<T>(shared: Shared, service: T, socket: TcpStream, address: SocketAddr)
+where
+    T: Service<Request<hyper::body::Incoming>, Response = warp::reply::Response> + Clone + Send + 'static,
+    T::Error: Into<BoxError>,
+    T::Future: Send,
+{
+    let Some(tls) = &shared.tls else { return converse(shared, service, socket, address).await };
+    let handshake = tls.acceptor().accept(socket);
+    match tokio::time::timeout(shared.app.limits.head_time_max, handshake).await {
+        Ok(Ok(stream)) => converse(shared, service, stream, address).await,
+        Ok(Err(error)) => tracing::debug!(%error, %address, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+    }
+}
+
+/// Runs a connection to its end.
+async fn converse<T, S>(shared: Shared, service: T, stream: S, address: SocketAddr)
+where
+    T: Service<Request<hyper::body::Incoming>, Response = warp::reply::Response> + Send + 'static,
+    T::Error: Into<BoxError>,
+    T::Future: Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let gate = Gate::default();
+    let peer = Peer { address, hang_up: Arc::default() };
+    let hang_up = peer.hang_up.clone();
+    let stream = Timed::new(stream, gate.clone(), shared.app.limits);
+    let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        gate.request_began();
+        request.extensions_mut().insert(peer.clone());
+        let (answer, gate) = (service.call(request), gate.clone());
+        async move {
+            let answer = answer.await?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                gate.upgraded();
+            }
+            Ok::<_, T::Error>(answer.map(|body| Answer::new(body, gate)))
+        }
+    });
+    let future = shared.http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let (stopping, cut_off) = (shared.stopping, shared.cut_off.subscribe());
+    let connection = Connection { stopping, cut_off, hang_up, _open: shared.open };
+    connection.run(address, future).await;
+}
+
+/// Tells a client that there are too many connections, if that can be done at once.
+fn refuse(shared: Shared, socket: TcpStream) {
+    let Ok(permit) = shared.refusals.clone().try_acquire_owned() else { return };
+    tokio::spawn(async move {
+        let told = tokio::time::timeout(REFUSAL_TIME_MAX, async {
+            match &shared.tls {
+                None => turn_away(socket).await,
+                Some(tls) => turn_away(tls.acceptor().accept(socket).await?).await,
+            }
+        });
+        drop(told.await);
+        drop(permit);
+    });
+}
+
+/// Answers and closes. What the client sends is read to its end, since a reset would take the answer from it.
+async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    const BODY: &str = r#"{"detail":"The server has too many connections; try again.","code":"unavailable"}"#;
+    let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1";
+    let answer = format!("{head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{BODY}", BODY.len());
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut unread = [0; 4_096];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 /// What ends a connection beside its client.
@@ -74,17 +192,20 @@ struct Connection {
     stopping: watch::Receiver<bool>,
     /// Turns true when even that may not end any more.
     cut_off: watch::Receiver<bool>,
+    /// Given by a request whose client does not read its answer.
+    hang_up: Arc<Notify>,
     _open: tokio::sync::mpsc::Sender<()>,
 }
 
 impl Connection {
     /// Runs a connection to its end.
-    async fn run<S>(mut self, address: SocketAddr, future: UpgradeableConnection<TokioIo<TcpStream>, S>)
+    async fn run<I, S>(mut self, address: SocketAddr, future: UpgradeableConnection<TokioIo<I>, S>)
     where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: hyper::service::HttpService<hyper::body::Incoming> + Send + 'static,
-        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        S::ResBody: 'static,
-        <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S::Error: Into<BoxError>,
+        S::ResBody: Send + 'static,
+        <S::ResBody as hyper::body::Body>::Error: Into<BoxError>,
     {
         let mut future = std::pin::pin!(future);
         let mut told = false;
@@ -101,6 +222,7 @@ impl Connection {
                     future.as_mut().graceful_shutdown();
                 }
                 _ = self.cut_off.wait_for(|cut| *cut) => return,
+                () = self.hang_up.notified() => return,
             }
         }
     }
@@ -110,19 +232,19 @@ impl Connection {
 /// would fall through to a filter that is not there.
 fn filter(app: Arc<App>) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let upgrade = warp::ws().map(Some).or(warp::any().map(|| None)).unify();
     warp::any()
         .and(warp::method())
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
-        .and(upgrade)
+        // hyper puts it there when the client asks for an upgrade; the handshake stands in `watch/upgrade.rs`.
+        .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
         .then(move |method, path: FullPath, query, headers, peer: Option<Peer>, upgrade, body| {
-            let body = Body::new(body);
-            let peer = peer.map(|Peer(address)| address);
-            let path = path.as_str().to_owned();
-            request::answer(app.clone(), Incoming { method, path, query, headers, peer, upgrade, body })
+            let body = Body::new(body, app.limits.silence_max);
+            let (peer, hang_up) = peer.map(|Peer { address, hang_up }| (address, hang_up)).unzip();
+            let (path, hang_up) = (path.as_str().to_owned(), hang_up.unwrap_or_default());
+            request::answer(app.clone(), Incoming { method, path, query, headers, peer, hang_up, upgrade, body })
         })
 }

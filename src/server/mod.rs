@@ -7,6 +7,9 @@ pub mod download;
 mod error;
 mod handlers;
 mod listen;
+mod mail;
+mod metrics;
+mod openapi;
 mod passwords;
 mod request;
 pub mod routes;
@@ -15,8 +18,12 @@ mod soft;
 mod strict;
 mod tasks;
 mod throttle;
+mod timeouts;
+pub mod tls;
+mod trace;
 mod watch;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,19 +32,27 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::blobs::Blobs;
+use crate::domain::notification::Actions;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::Store;
+use crate::store::notify::Telling;
 use auth::Tokens;
 use claims::Claims;
 use handlers::logs::LogHub;
+use metrics::Metrics;
 use passwords::Passwords;
 use routes::Router;
 use soft::SoftState;
 use throttle::Throttle;
 use watch::Hub;
 
+pub use mail::{MailSettings, SmtpTls};
+
 /// How long a stop waits for the requests under way.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// How long a stop waits for the good-byes of sockets, beyond that.
+const SOCKETS_MAX: Duration = Duration::from_secs(2);
 
 /// What a server is told at its start.
 #[derive(Clone)]
@@ -58,6 +73,18 @@ pub struct Settings {
     pub headroom_bytes: u64,
     /// Whether jobs can be watched by WebSocket without a token, as the reference's clients do.
     pub anonymous_watchers: bool,
+    /// How much at once, and how slowly.
+    pub limits: Limits,
+    /// The certificate and the key; without them, connections are in clear.
+    pub tls: Option<tls::Files>,
+    /// How long a watcher may hear nothing before it is told that the server is still there, in seconds; not 0.
+    pub watch_keep_alive_s: u32,
+    /// What is told of jobs that ask for no notifications of their own.
+    pub default_notifications: Actions,
+    /// The mail server; without one, e-mails are logged as not sent.
+    pub mail: Option<MailSettings>,
+    /// How long jobs and outputs are kept; for ever, if nothing is set.
+    pub ages: crate::store::retention::Ages,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -74,7 +101,40 @@ impl Settings {
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
             anonymous_watchers: false,
+            limits: Limits::default(),
+            tls: None,
+            watch_keep_alive_s: 15,
+            default_notifications: Actions::websocket_for_all(),
+            mail: None,
+            ages: crate::store::retention::Ages::default(),
             clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// How much the listener takes at once, and how slowly a client may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that may be open; one more is answered with 503 and closed.
+    pub connections_max: u32,
+    /// Requests that may be under way; one more is answered with 503. Streams count until they begin.
+    pub in_flight_max: u32,
+    /// How long a client may take to send the head of a request, its TLS handshake too.
+    pub head_time_max: Duration,
+    /// How long a connection may be kept without a request.
+    pub idle_time_max: Duration,
+    /// How long a body may be silent, and how long a client may read nothing of an answer.
+    pub silence_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 8_192,
+            in_flight_max: 4_096,
+            head_time_max: Duration::from_secs(15),
+            idle_time_max: Duration::from_secs(75),
+            silence_max: Duration::from_secs(60),
         }
     }
 }
@@ -91,10 +151,15 @@ pub(crate) struct App {
     pub(crate) signs: tasks::SignsOfLife,
     pub(crate) claims: Claims,
     pub(crate) hub: Hub,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
+    pub(crate) keep_alive: Duration,
+    pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
+    pub(crate) ages: crate::store::retention::Ages,
     /// Turns true when the server stops; whatever runs for long ends then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
 }
@@ -102,13 +167,14 @@ pub(crate) struct App {
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another process uses the data directory.
-    #[error("the data directory {dir} is in use by {holder}: stop that one first, or choose another directory")]
-    InUse {
+    /// Another process uses the data directory, or it can't be used.
+    #[error(transparent)]
+    Lock(#[from] crate::care::LockError),
+    /// The folder of bytes is gone.
+    #[error("the data directory {dir} has a database, but no folder `blobs`: put it back, or restore a backup")]
+    BlobsMissing {
         /// The directory.
         dir: PathBuf,
-        /// Who holds it, as it wrote itself down.
-        holder: String,
     },
     /// The data directory can't be used.
     #[error("the data directory {dir} can't be used: {source}")]
@@ -129,12 +195,18 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The certificate or the key can't be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     /// The first user can't be made.
     #[error("the first user can't be made: {0}")]
     FirstUser(String),
     /// The database can't be written.
     #[error("the database can't be written: {0}")]
     FirstWrite(String),
+    /// The settings of e-mail can't be used.
+    #[error("e-mail can't be sent: {0}")]
+    Mail(String),
     /// The table of routes is wrong.
     #[error("the table of routes is wrong: {0}")]
     Routes(String),
@@ -145,6 +217,7 @@ pub struct Running {
     app: Arc<App>,
     address: SocketAddr,
     made_password: Option<String>,
+    tls: Option<tls::Tls>,
     stop: tokio::sync::watch::Sender<bool>,
     serving: JoinHandle<()>,
     tasks: JoinHandle<()>,
@@ -157,8 +230,13 @@ impl Running {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let dir = settings.data_dir.clone();
         let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
-        let lock = lock(&settings)?;
-        let store = Arc::new(Store::open(&dir.join("labrun.db"), settings.clock.clone())?);
+        let lock = crate::care::lock(&dir, settings.clock.now())?;
+        let mailer = settings.mail.map(mail::Mailer::new).transpose().map_err(StartError::Mail)?;
+        let telling = Telling::new(settings.default_notifications.clone(), mailer.is_some());
+        let store = Arc::new(Store::open_telling(&dir.join("labrun.db"), settings.clock.clone(), telling)?);
+        if !dir.join("blobs").is_dir() && store.names_any_bytes().map_err(|error| unusable(io::Error::other(error)))? {
+            return Err(StartError::BlobsMissing { dir });
+        }
         let blobs = Blobs::open(dir.join("blobs"), settings.headroom_bytes).map_err(unusable)?;
         let (access_s, refresh_s) = (settings.access_token_lifetime_s, settings.refresh_token_lifetime_s);
         let tokens = Tokens::open(&dir.join("token.key"), access_s, refresh_s).map_err(unusable)?;
@@ -171,6 +249,7 @@ impl Running {
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let tls = settings.tls.map(tls::Tls::load).transpose()?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let app = Arc::new(App {
             store,
@@ -183,20 +262,34 @@ impl Running {
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
             hub: Hub::default(),
+            metrics: Metrics::default(),
+            limits: settings.limits,
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
+            keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
+            default_notifications: settings.default_notifications,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
+            ages: settings.ages,
             stopping,
         });
-        let serving = tokio::spawn(listen::serve(listener, app.clone(), DRAIN_MAX));
-        let tasks = tokio::spawn(tasks::run(app.clone()));
-        Ok(Self { app, address, made_password, stop, serving, tasks, _lock: lock })
+        let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
+        let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
+        Ok(Self { app, address, made_password, tls, stop, serving, tasks, _lock: lock })
     }
 
     /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the certificate and the key again, for the connections to come. What can't be used is not: the old ones
+    /// stay, and the error says why. Without TLS there is nothing to do.
+    ///
+    /// # Errors
+    /// When a file can't be read, or the two do not fit.
+    pub fn reload_tls(&self) -> Result<(), tls::TlsError> {
+        self.tls.as_ref().map_or(Ok(()), tls::Tls::reload)
     }
 
     /// Gives the first user's password, if this start made one up. It is kept nowhere else.
@@ -209,6 +302,10 @@ impl Running {
         self.stop.send_replace(true);
         if self.serving.await.is_err() || self.tasks.await.is_err() {
             tracing::error!("a part of the server ended with a panic");
+        }
+        // Sockets are no connections of the accept loop any more; each says good-bye by itself, within a second.
+        if tokio::time::timeout(SOCKETS_MAX, self.app.hub.all_closed()).await.is_err() {
+            tracing::warn!("sockets that did not close in time were cut off");
         }
         if let Err(error) = tasks::flush_soft_state(&self.app).await {
             tracing::error!(%error, "the last-seen times could not be kept");
@@ -229,31 +326,6 @@ impl Running {
 /// Waits until a flag is true, or can't become so any more.
 async fn raised(flag: &mut tokio::sync::watch::Receiver<bool>) {
     drop(flag.wait_for(|up| *up).await);
-}
-
-/// Makes the data directory and locks it; the lock file says who holds it.
-fn lock(settings: &Settings) -> Result<std::fs::File, StartError> {
-    use std::io::{Read, Seek, Write};
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let dir = &settings.data_dir;
-    let unusable = |source| StartError::DataDir { dir: dir.clone(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(dir.join("lock")).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            drop(file.read_to_string(&mut holder));
-            let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-            return Err(StartError::InUse { dir: dir.clone(), holder });
-        }
-        Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
-    }
-    let holder = format!("process {} since {}\n", std::process::id(), settings.clock.now());
-    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(unusable)?;
-    Ok(file)
 }
 
 /// Makes the staff user `admin` when there is no user at all (contract §2). Gives the password if it made one up.

@@ -4,27 +4,28 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use hyper::upgrade::OnUpgrade;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, UPGRADE};
+use tokio::sync::Notify;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
-use warp::ws::Ws;
 
 use super::App;
 use super::auth::{self, Caller};
 use super::error::ApiError;
 use super::routes::{Cache, Route};
 use super::strict;
+use super::trace::Trace;
+use super::watch::upgrade;
 
 /// The largest JSON body, in bytes.
 pub(crate) const JSON_BYTES_MAX: usize = 1 << 20;
-/// How long a body may stay silent before it is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How much of an unwanted body is read and thrown away, so that the client gets to read the answer.
 const DRAIN_BYTES_MAX: usize = 32 << 20;
 /// How long that may take.
@@ -37,8 +38,9 @@ pub(crate) struct Incoming {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) hang_up: Arc<Notify>,
     /// There when the client asks for a WebSocket, in the proper form.
-    pub(crate) upgrade: Option<Ws>,
+    pub(crate) upgrade: Option<OnUpgrade>,
     pub(crate) body: Body,
 }
 
@@ -46,13 +48,18 @@ pub(crate) struct Incoming {
 pub(crate) struct Body {
     stream: Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>,
     ended: bool,
+    /// How long it may stay silent before it is given up.
+    silence_max: Duration,
 }
 
 impl Body {
     /// Wraps warp's stream.
-    pub(crate) fn new(stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static) -> Self {
+    pub(crate) fn new(
+        stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static,
+        silence_max: Duration,
+    ) -> Self {
         let stream = stream.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())));
-        Self { stream: Box::pin(stream), ended: false }
+        Self { stream: Box::pin(stream), ended: false, silence_max }
     }
 
     /// Gives the next piece; `None` at the end.
@@ -60,7 +67,7 @@ impl Body {
     /// # Errors
     /// 400 when the client hung up or was silent for too long.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let piece = tokio::time::timeout(SILENCE_MAX, self.stream.next()).await;
+        let piece = tokio::time::timeout(self.silence_max, self.stream.next()).await;
         match piece {
             Ok(Some(Ok(piece))) => Ok(Some(piece)),
             Ok(None) => {
@@ -124,8 +131,12 @@ pub(crate) struct Call {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) upgrade: Option<Ws>,
-    caller: Option<Caller>,
+    pub(crate) hang_up: Arc<Notify>,
+    pub(crate) upgrade: Option<OnUpgrade>,
+    /// Who calls; there also when the call is refused, for the log.
+    pub(super) caller: Option<Caller>,
+    /// The name that a login tries, for the audit log.
+    pub(crate) tried: Option<String>,
     pub(crate) body: Body,
 }
 
@@ -213,14 +224,13 @@ pub(crate) fn decimal(text: &str) -> Option<i64> {
 
 /// Answers one request. Never fails, and a panic in a handler becomes a 500 of that request alone.
 pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
+    let began = Instant::now();
     let id = request_id(&incoming.headers);
     let is_head = incoming.method == Method::HEAD;
-    let work = std::panic::AssertUnwindSafe(respond(app, incoming));
-    let mut response = match futures_util::FutureExt::catch_unwind(work).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => ApiError::internal("a handler panicked").into_response(),
-    };
+    let mut trace = Trace::of(&incoming);
+    let mut response = guarded(respond(app.clone(), incoming, &mut trace)).await;
+    trace.keep(&app, &id, response.status()).await;
+    trace.log(&app, &id, response.status(), began.elapsed());
     response.headers_mut().insert("x-request-id", id);
     if is_head {
         // hyper sends no body to HEAD, but keeps the length that GET would have had.
@@ -233,23 +243,40 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     response
 }
 
+/// Turns whatever comes of a request's work into an answer, a panic too.
+async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Response {
+    match futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => ApiError::internal("a handler panicked").into_response(),
+    }
+}
+
 /// Finds the route and goes through the checks up to the handler.
-async fn respond(app: Arc<App>, incoming: Incoming) -> Result<Response, ApiError> {
-    let Incoming { method, path, query, headers, peer, upgrade, mut body } = incoming;
+async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result<Response, ApiError> {
+    let Incoming { method, path, query, headers, peer, hang_up, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
-    let found = app.routes.find(&method, &path, asks_for_websocket(&headers));
-    let (route, params) = match found {
-        Ok(found) => found,
-        Err(error) => {
-            if !waits {
-                body.drain().await;
+    let found = app.routes.find(&method, &path, upgrade::is_asked_for(&headers));
+    trace.route = found.as_ref().ok().map(|(route, _)| *route);
+    // How the server is can be asked at any time.
+    let is_limited = !trace.route.is_some_and(Route::is_about_the_server);
+    let counted = app.clone();
+    let entered = is_limited.then(|| counted.metrics.enter(counted.limits.in_flight_max)).transpose();
+    let (route, params, _under_way) =
+        match entered.and_then(|entered| found.map(|(row, params)| (row, params, entered))) {
+            Ok(found) => found,
+            Err(error) => {
+                if !waits {
+                    body.drain().await;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-    };
-    let mut call = Call { app, route, method, params, query, headers, peer, upgrade, caller: None, body };
+        };
+    let mut call =
+        Call { app, route, method, params, query, headers, peer, hang_up, upgrade, caller: None, tried: None, body };
     let result = handle(&mut call).await;
+    (trace.caller, trace.tried) = (call.caller, call.tried.take());
     if let Err(error) = &result
         && !call.body.ended
         && !(waits && error.status().is_client_error())
@@ -265,13 +292,8 @@ async fn respond(app: Arc<App>, incoming: Incoming) -> Result<Response, ApiError
 
 /// The checks in their order: 401, 400 of the Node-Id, 404, 403; then the handler.
 async fn handle(call: &mut Call) -> Result<Response, ApiError> {
-    call.caller = auth::admit(&call.app, call.route, &call.headers, &call.params, &call.query)?;
+    auth::admit(call)?;
     (call.route.handler)(call).await
-}
-
-/// Says whether the client wants to go on in WebSocket frames.
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Gives the client's request id if it is short, plain ASCII; else a new one.
@@ -343,4 +365,55 @@ pub(crate) fn no_content() -> Result<Response, ApiError> {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body_of(response: Response) -> Value {
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_of_its_request_alone_and_says_nothing_of_itself() {
+        for pauses in [0, 1, 2] {
+            let work = async {
+                for _ in 0..pauses {
+                    tokio::task::yield_now().await;
+                }
+                panic!("a secret of the server")
+            };
+            let response = guarded(work).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = body_of(response).await;
+            assert_eq!(body, serde_json::json!({"detail": "The server failed; its log says how.", "code": "internal"}));
+        }
+        assert_eq!(guarded(async { no_content() }).await.status(), StatusCode::NO_CONTENT);
+    }
+
+    #[test]
+    fn keys_are_decimal_and_within_i64() {
+        for (text, key) in [("1", 1), ("-1", -1), ("007", 7), ("9223372036854775807", i64::MAX), ("0", 0)] {
+            assert_eq!(decimal(text), Some(key), "{text}");
+        }
+        for text in ["", "-", "+1", " 1", "1 ", "1.0", "9223372036854775808", "\u{661}", "1_0", "0x1", "--1"] {
+            assert_eq!(decimal(text), None, "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_refused_however_it_is_cut() {
+        let sent = |piece: usize, count: usize| {
+            let pieces = (0..count).map(move |_| Ok::<_, warp::Error>(Bytes::from(vec![b'x'; piece])));
+            Body::new(futures_util::stream::iter(pieces), std::time::Duration::from_secs(60))
+        };
+        for piece in [1, 7, 100] {
+            let (fits, whole) = (100 / piece, 100 / piece * piece);
+            assert_eq!(sent(piece, fits).whole(100).await.unwrap().len(), whole);
+            let refused = sent(piece, fits + 1).whole(100).await.unwrap_err();
+            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use warp::reply::Response;
 
 use super::error::ApiError;
 use super::handlers::{
-    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, users,
+    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, tokens, users,
 };
 use super::request::{Call, decimal};
 use super::watch::{sse, websocket};
@@ -30,6 +30,8 @@ pub enum Who {
     User,
     /// `S`: staff.
     Staff,
+    /// `S`, or a program on the server's own machine.
+    StaffOrLoopback,
     /// `S` or the user itself.
     StaffOrOneself,
     /// `S` or the node itself.
@@ -63,6 +65,8 @@ pub enum Target {
     Node,
     /// A user, by key, or by name when it is not made of digits.
     User,
+    /// An API token.
+    Token,
     /// A row of a catalogue.
     Row(&'static Catalogue),
 }
@@ -100,9 +104,37 @@ pub struct Route {
     pub target: Target,
     /// Whether it is for requests that ask for a WebSocket; another row of the same path is for the others.
     pub upgrades: bool,
+    /// Its place in the table.
+    pub(crate) index: usize,
     pub(crate) token: Token,
     pub(crate) cache: Cache,
     pub(crate) handler: Handler,
+}
+
+impl Route {
+    /// Says whether it changes nothing, so that a token for reading may call it: a GET that caches may keep, a list, or
+    /// a download.
+    pub fn only_reads(&self) -> bool {
+        let reads_by_post = self.name.ends_with(".list") || self.name.ends_with(".download");
+        reads_by_post || (self.cache == Cache::Usual && self.methods == GET)
+    }
+
+    /// Says whether it tells how the server is, which must be possible while the server is overloaded.
+    pub(crate) fn is_about_the_server(&self) -> bool {
+        matches!(self.name.as_ref(), "healthz" | "readyz" | "metrics")
+    }
+
+    /// Says whether the audit log keeps its calls: it changes something, and staff may call it for being staff.
+    pub(crate) fn is_audited(&self) -> bool {
+        let is_of_staff = match self.who {
+            Who::Staff | Who::StaffOrOneself | Who::StaffOrItself | Who::StaffOrCreator => true,
+            Who::User => self.name.starts_with("tokens."),
+            // Outputs are added by nodes, many a second; each is a row with its creator anyway.
+            Who::StaffOrHolder | Who::StaffOrLoopback => false,
+            Who::Anyone | Who::Node | Who::NodeForWorkable | Who::Holder | Who::HolderOrWorker => false,
+        };
+        is_of_staff && !self.only_reads()
+    }
 }
 
 const GET: &[Method] = &[Method::GET];
@@ -127,7 +159,7 @@ fn row(
 ) -> Route {
     let (name, path) = (name.into(), path.into());
     let (upgrades, token, cache) = (false, Token::Header, Cache::Usual);
-    Route { name, methods, path, who, target, upgrades, token, cache, handler }
+    Route { name, methods, path, who, target, upgrades, index: 0, token, cache, handler }
 }
 
 /// Makes a row for watching, by WebSocket or by events.
@@ -155,9 +187,17 @@ fn table() -> Vec<Route> {
     let mut rows = vec![
         row("healthz", GET, "/healthz", W::Anyone, T::None, |c| Box::pin(status::healthz(c))),
 
+        row("readyz",  GET, "/readyz",  W::Anyone,          T::None, |c| Box::pin(status::readyz(c))),
+        row("metrics", GET, "/metrics", W::StaffOrLoopback, T::None, |c| Box::pin(status::metrics(c))),
+        row("openapi", GET, "/v1/openapi.json", W::Anyone,  T::None, |c| Box::pin(status::openapi(c))),
+        row("audit",   GET, "/v1/audit", W::Staff,          T::None, |c| Box::pin(tokens::audit(c))),
+
         row("auth.obtain",  POST, "/v1/auth/obtain",  W::Anyone, T::None, |c| Box::pin(auth::obtain(c))),
         row("auth.refresh", POST, "/v1/auth/refresh", W::Anyone, T::None, |c| Box::pin(auth::refresh(c))),
         row("auth.verify",  POST, "/v1/auth/verify",  W::Anyone, T::None, |c| Box::pin(auth::verify(c))),
+        row("tokens.create", POST,  "/v1/auth/tokens",  W::User, T::None, |c| Box::pin(tokens::create(c))),
+        row("tokens.list",   GET,   "/v1/auth/tokens",  W::User, T::None, |c| Box::pin(tokens::list(c))),
+        row("tokens.revoke", DELETE, "/v1/auth/tokens/{pk}", W::StaffOrOneself, T::Token, |c| Box::pin(tokens::revoke(c))),
 
         row("users.list",           POST,   "/v1/users/list",   W::Staff,          T::None, |c| Box::pin(users::list(c))),
         row("users.create",         POST,   "/v1/users/create", W::Staff,          T::None, |c| Box::pin(users::create(c))),
@@ -248,6 +288,9 @@ fn table() -> Vec<Route> {
                 row(name("destroy"),        DELETE, path("{pk}"),   W::Staff, one, |c| Box::pin(catalogue::destroy(c))),
             ]);
         }
+    }
+    for (index, row) in rows.iter_mut().enumerate() {
+        row.index = index;
     }
     rows
 }

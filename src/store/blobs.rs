@@ -87,8 +87,7 @@ impl Store {
     /// Gives the time at which bytes were found damaged and set aside, if they were.
     pub fn damage_of(&self, sha256: &str) -> Result<Option<Timestamp>, Error> {
         self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT found_time FROM damaged_blobs WHERE sha256 = ?1")?;
+            let mut statement = connection.prepare_cached("SELECT found_time FROM damaged_blobs WHERE sha256 = ?1")?;
             found(statement.query_row([sha256], |row| row.get(0)))
         })
     }

@@ -33,7 +33,8 @@ impl Wanted {
     pub fn parse(filter: &serde_json::Value) -> Result<Self, Problems> {
         let spec = crate::filter::parse(filter, &JOBS)?;
         if let Some(object) = filter.as_object() {
-            for name in object.keys().filter(|name| name.as_str() != "expressions") {
+            let mut others = object.keys().filter(|name| name.as_str() != "expressions");
+            if let Some(name) = others.next() {
                 return Err(Problems::one(name, "A claim's filter holds expressions alone."));
             }
         }

@@ -101,16 +101,51 @@ pub enum OpenError {
         /// The newest version that this binary knows.
         known: i64,
     },
+    /// It was written by an older labrun, and only a start of the server brings it up to date.
+    #[error("the database has schema version {found}, this labrun's is {known}: start the server once to upgrade it")]
+    OlderSchema {
+        /// The version in the file.
+        found: i64,
+        /// The version of this binary.
+        known: i64,
+    },
     /// It is a SQLite database of some other program.
     #[error("the database belongs to another program: choose another data directory")]
     Foreign,
     /// A setting that durability rests on did not take.
     #[error("SQLite did not take the setting {0}")]
     Setting(&'static str),
+    /// SQLite finds it damaged.
+    #[error(
+        "the database is damaged ({0}): nothing was changed; keep the data directory as it is and restore a backup with \
+         `labrun restore`"
+    )]
+    Damaged(String),
     /// SQLite can't read it.
     #[error("the database can't be opened: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
     /// The pool of readers can't be made.
     #[error("the readers can't be opened: {0}")]
     Pool(#[from] r2d2::Error),
+}
+
+impl OpenError {
+    /// Tells why a first look at the database failed.
+    pub(super) fn unreadable(error: Error) -> Self {
+        match error {
+            Error::Sqlite(error) => error.into(),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        match error.sqlite_error_code() {
+            Some(Code::NotADatabase) => Self::Damaged("the file is no database".to_owned()),
+            Some(Code::DatabaseCorrupt) => Self::Damaged(error.to_string()),
+            _ => Self::Sqlite(error),
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! The event log: every transition, written in the transaction that makes it (contract §10).
 
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
 
 use super::list::Selection;
-use super::{Error, Store, WriteTx, found};
+use super::{Error, Store, WriteTx, found, notify};
 use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::{Phase, Transition};
 use crate::domain::notification::Message;
@@ -22,7 +24,7 @@ pub(super) struct NewEvent<'a> {
     pub(super) data: &'a str,
 }
 
-/// Appends an event.
+/// Appends an event, and sees to the notifications that it calls for.
 pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>) -> Result<(), Error> {
     let NewEvent { job, transition, node, progress, error, description, data } = event;
     let connection = tx.connection();
@@ -33,7 +35,7 @@ pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>) -> Result<(), Error
         )?
         .execute(params![job, tx.now(), transition, node, progress, error, description, data])?;
     tx.note_event(connection.last_insert_rowid());
-    Ok(())
+    notify::tell(tx, event)
 }
 
 /// An event as watchers are told of it.
@@ -50,10 +52,35 @@ impl Event {
     pub fn is_last(&self) -> bool {
         matches!(self.message.transition, Transition::Finish | Transition::Cancel)
     }
+
+    /// Gives how much of its size hangs on what callers wrote, in bytes.
+    fn text_bytes(&self) -> usize {
+        let Message { description, error, transition_data, .. } = &self.message;
+        description.len() + error.as_ref().map_or(0, String::len) + transition_data.get().len()
+    }
 }
+
+/// Some events, in order.
+#[derive(Debug, Clone)]
+pub struct Events {
+    /// The events.
+    pub events: Vec<Event>,
+    /// Whether there may be more behind them.
+    pub more: bool,
+}
+
+/// Text after which no more events are read at a time, in bytes: one event alone can have as much.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The columns of an event; read by [`from_row`].
 const COLUMNS: &str = "seq, job, transition, node, progress, error, description, data";
+
+/// The events of one job after a place.
+static OF_JOB: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {COLUMNS} FROM events WHERE job = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"));
+/// The events of all jobs after a place; it says nothing of a job, but takes the same values.
+static OF_ALL: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {COLUMNS} FROM events WHERE ?1 IS NULL AND seq > ?2 ORDER BY seq LIMIT ?3"));
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Event> {
     let transition: Transition = row.get(2)?;
@@ -114,15 +141,23 @@ impl Store {
         self.read(|connection| present(connection, job))
     }
 
-    /// Reads the events of one job, or of all, that come after a place in the log: in order, `limit` at the most.
-    pub fn events_after(&self, job: Option<JobId>, after: i64, limit: u32) -> Result<Vec<Event>, Error> {
+    /// Reads the events of one job, or of all, that come after a place in the log: in order, `limit` at the most, and no
+    /// more after the first 1 MiB of text.
+    pub fn events_after(&self, job: Option<JobId>, after: i64, limit: u32) -> Result<Events, Error> {
         self.read(|connection| {
-            let of_job = "SELECT {} FROM events WHERE job = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
-            let of_all = "SELECT {} FROM events WHERE ?1 IS NULL AND seq > ?2 ORDER BY seq LIMIT ?3";
-            let sql = if job.is_some() { of_job } else { of_all }.replace("{}", COLUMNS);
-            let mut statement = connection.prepare_cached(&sql)?;
-            let events = statement.query_map(params![job, after, limit], from_row)?;
-            Ok(events.collect::<Result<_, _>>()?)
+            let mut statement = connection.prepare_cached(if job.is_some() { &OF_JOB } else { &OF_ALL })?;
+            let mut rows = statement.query(params![job, after, limit])?;
+            let (mut events, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                let event = from_row(row)?;
+                bytes += event.text_bytes();
+                events.push(event);
+                if bytes > PAGE_BYTES_MAX {
+                    return Ok(Events { events, more: true });
+                }
+            }
+            let more = events.len() == limit as usize;
+            Ok(Events { events, more })
         })
     }
 

@@ -13,12 +13,8 @@ const APPLICATION_ID: i32 = 0x6c61_6272;
 
 /// Applies the steps that the database has not seen yet, each in its own transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let steps = steps(SCHEMA);
-    let known = steps.last().map_or(0, |(version, _)| *version);
-    if found > known {
-        return Err(OpenError::NewerSchema { found, known });
-    }
+    let found = version(connection)?;
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != APPLICATION_ID && (application != 0 || tables != 0) {
@@ -35,6 +31,25 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
         tx.commit()?;
     }
     Ok(())
+}
+
+/// Reads the version of a database; refuses one that is newer than this binary.
+fn version(connection: &Connection) -> Result<i64, OpenError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = steps(SCHEMA).last().map_or(0, |(version, _)| *version);
+    if found > known { Err(OpenError::NewerSchema { found, known }) } else { Ok(found) }
+}
+
+/// Refuses a database that is not of this binary's schema, for those who do not bring it up to it.
+pub(super) fn check_version(connection: &Connection) -> Result<(), OpenError> {
+    let found = version(connection)?;
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let known = steps(SCHEMA).last().map_or(0, |(version, _)| *version);
+    match application {
+        APPLICATION_ID if found == known => Ok(()),
+        APPLICATION_ID => Err(OpenError::OlderSchema { found, known }),
+        _ => Err(OpenError::Foreign),
+    }
 }
 
 /// Cuts the schema into its steps: each begins at a line `-- vN`.

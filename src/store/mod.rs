@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod attempts;
+pub mod audit;
 pub mod blobs;
 mod callers;
 pub mod catalogue;
@@ -19,13 +20,19 @@ pub mod idempotency;
 pub mod jobs;
 pub mod list;
 pub mod logs;
+pub mod mail;
 mod migrate;
 pub mod nodes;
+pub mod notify;
+pub mod offline;
 pub mod outputs;
 mod readers;
 mod references;
+pub mod retention;
 mod seed;
+pub mod stats;
 pub mod templates;
+pub mod tokens;
 pub mod users;
 pub mod values;
 mod workflow;
@@ -33,6 +40,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -42,6 +50,7 @@ pub use writer::WriteTx;
 
 use crate::domain::time::Clock;
 use callers::Callers;
+use notify::Telling;
 use readers::Readers;
 use writer::Writer;
 
@@ -49,9 +58,13 @@ use writer::Writer;
 /// waiting, which would hold up a thread that runs requests.
 const LONG_READERS: u32 = 8;
 
+/// How long the look at the database at the start may take. A larger database is looked at in part.
+const START_CHECK_MAX: Duration = Duration::from_millis(100);
+
 /// The database of one data directory. Shared by reference; closed with [`Store::close`].
 #[derive(Debug)]
 pub struct Store {
+    path: std::path::PathBuf,
     writer: Writer,
     readers: Readers,
     long_readers: Readers,
@@ -59,23 +72,41 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database at `path`, making or upgrading it as needed.
+    /// Opens the database at `path`, making or upgrading it as needed. Jobs that ask for no notifications have none
+    /// but those for watchers, and no e-mail is sent.
     ///
     /// # Errors
     /// When the file is of a newer labrun, of another program, or no database at all. Nothing is changed then.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_telling(path, clock, Telling::default())
+    }
+
+    /// Opens the database as [`Store::open`] does, with a say in how transitions are told.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_telling(path: &Path, clock: Arc<dyn Clock>, telling: Telling) -> Result<Self, OpenError> {
         let mut connection = readers::open_writer(path)?;
+        let problems = offline::quick_check(&connection, START_CHECK_MAX).map_err(OpenError::unreadable)?;
+        if let Some(problem) = problems.and_then(|problems| problems.into_iter().next()) {
+            return Err(OpenError::Damaged(problem));
+        }
         migrate::migrate(&mut connection)?;
         // As many as there are threads that read on the spot, and some for threads beside the runtime's.
         let threads = std::thread::available_parallelism().map_or(4, |count| count.get());
         let readers = Readers::open(path, u32::try_from(threads).unwrap_or(64) + 4)?;
         let long_readers = Readers::open(path, LONG_READERS)?;
         let callers = Arc::new(Callers::default());
-        let writer = Writer::start(connection, clock, callers.clone()).map_err(|error| match error {
+        let writer = Writer::start(connection, clock, telling, callers.clone()).map_err(|error| match error {
             Error::Sqlite(error) => OpenError::Sqlite(error),
             _ => OpenError::Setting("a thread for the writer"),
         })?;
-        Ok(Self { writer, readers, long_readers, callers })
+        Ok(Self { path: path.to_owned(), writer, readers, long_readers })
+    }
+
+    /// Says whether any row names bytes, so that their directory must be there.
+    pub fn names_any_bytes(&self) -> Result<bool, Error> {
+        self.read(offline::names_any)
     }
 
     /// Finishes what is queued and closes the database. Blocks; calls after it are told that the store is closing.

@@ -49,6 +49,7 @@ impl Readers {
 
 /// Opens the one connection that writes, and makes sure that it is as durable as promised.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+    make_private(path)?;
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL syncs the log at every commit: a reply after a commit is a reply about what is on disk.
@@ -68,6 +69,16 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::Setting("foreign_keys=ON"));
     }
     Ok(connection)
+}
+
+/// Makes the file before SQLite does, readable by its owner only; the log beside it takes over its rights.
+fn make_private(path: &Path) -> rusqlite::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    made.map(drop).map_err(|error| {
+        let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        rusqlite::Error::SqliteFailure(failure, Some(error.to_string()))
+    })
 }
 
 /// Sets what every connection needs.

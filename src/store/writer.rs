@@ -4,17 +4,20 @@
 //! Each command runs in a savepoint of its own: one that fails, or panics, takes back its own changes and nobody
 //! else's. Replies go out after the commit, and only then.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::callers::Callers;
 use super::error::Error;
+use super::notify::{Notice, Telling};
+use super::stats::WriterStats;
 use crate::domain::time::{Clock, Timestamp};
 
 /// Commands that may wait; one more is told that the store is overloaded.
@@ -27,9 +30,28 @@ const BATCH_MAX: usize = 512;
 pub struct WriteTx<'a> {
     connection: &'a Connection,
     now: Timestamp,
-    last_event: Cell<Option<i64>>,
-    freed_job: Cell<bool>,
-    changed_callers: Cell<bool>,
+    telling: &'a Telling,
+    news: RefCell<News>,
+}
+
+/// What is to be told once the changes are committed, and only then.
+#[derive(Debug, Default)]
+struct News {
+    last_event: Option<i64>,
+    freed_job: bool,
+    changed_callers: bool,
+    notices: Vec<Notice>,
+}
+
+impl News {
+    /// Adds what a later command has to tell.
+    fn add(&mut self, later: News) {
+        let News { last_event, freed_job, changed_callers, notices } = later;
+        self.last_event = last_event.or(self.last_event);
+        self.freed_job |= freed_job;
+        self.changed_callers |= changed_callers;
+        self.notices.extend(notices);
+    }
 }
 
 impl WriteTx<'_> {
@@ -45,17 +67,27 @@ impl WriteTx<'_> {
 
     /// Notes that an event was written, so that watchers are told after the commit.
     pub(super) fn note_event(&self, seq: i64) {
-        self.last_event.set(Some(seq));
+        self.news.borrow_mut().last_event = Some(seq);
+    }
+
+    /// Gives how the server tells of transitions.
+    pub(super) fn telling(&self) -> &Telling {
+        self.telling
+    }
+
+    /// Notes a line for the log, to be written after the commit.
+    pub(super) fn note_line(&self, notice: Notice) {
+        self.news.borrow_mut().notices.push(notice);
     }
 
     /// Notes that a job can be claimed now, so that waiting nodes are told after the commit.
     pub(super) fn note_free_job(&self) {
-        self.freed_job.set(true);
+        self.news.borrow_mut().freed_job = true;
     }
 
     /// Notes that a user or a node is not what it was, so that what is known of them is forgotten after the commit.
     pub(super) fn note_changed_callers(&self) {
-        self.changed_callers.set(true);
+        self.news.borrow_mut().changed_callers = true;
     }
 }
 
@@ -96,6 +128,9 @@ where
 
     fn reply(self: Box<Self>, fate: Fate) {
         let result = match (self.result, fate) {
+            // It never ran, since no transaction could be begun.
+            (Err(Error::Closing), Fate::LostToFullDisk) => Err(Error::DiskFull),
+            (Err(Error::Closing), Fate::Lost) => Err(Error::Busy),
             (Ok(_), Fate::Lost) => Err(Error::Broken("the transaction could not be committed".to_owned())),
             (Ok(_), Fate::LostToFullDisk) => Err(Error::DiskFull),
             (result, _) => result,
@@ -117,21 +152,32 @@ pub(super) struct Writer {
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
     events: watch::Receiver<i64>,
     free_jobs: watch::Receiver<u64>,
+    stats: Arc<WriterStats>,
 }
 
 impl Writer {
     /// Starts the thread on its connection.
-    pub(super) fn start(connection: Connection, clock: Arc<dyn Clock>, callers: Arc<Callers>) -> Result<Self, Error> {
+    pub(super) fn start(
+        connection: Connection,
+        clock: Arc<dyn Clock>,
+        telling: Telling,
+        callers: Arc<Callers>,
+    ) -> Result<Self, Error> {
         let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
         let (told, events) = watch::channel(last);
         let (freed, free_jobs) = watch::channel(0);
-        let told = Told { events: told, free_jobs: freed, callers };
         let (queue, commands) = sync_channel(QUEUE_MAX);
+        let stats = Arc::<WriterStats>::default();
+        let counted = stats.clone();
         let thread = std::thread::Builder::new()
             .name("labrun-writer".to_owned())
-            .spawn(move || run(&connection, &commands, clock.as_ref(), &told))
+            .spawn(move || {
+                let bench =
+                    Bench { connection: &connection, clock: clock.as_ref(), telling: &telling, stats: &counted };
+                run(&bench, &commands, &Told { events: told, free_jobs: freed, callers });
+            })
             .map_err(|error| Error::Broken(format!("the writer's thread can't be started: {error}")))?;
-        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs })
+        Ok(Self { queue, thread: std::sync::Mutex::new(Some(thread)), events, free_jobs, stats })
     }
 
     /// Runs a command in the next transaction and gives its result once that is committed.
@@ -143,9 +189,13 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let call = Call { work: Some(work), result: Err(Error::Closing), reply };
         self.queue.try_send(Message::Run(Box::new(call))).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Full(_) => {
+                WriterStats::count(&self.stats.refused);
+                Error::Busy
+            }
             TrySendError::Disconnected(_) => Error::Closing,
         })?;
+        WriterStats::count(&self.stats.queued);
         answer.await.unwrap_or(Err(Error::Closing))
     }
 
@@ -157,6 +207,11 @@ impl Writer {
     /// Gives a way to wait for a commit after which there may be a job to claim.
     pub(super) fn free_jobs(&self) -> watch::Receiver<u64> {
         self.free_jobs.clone()
+    }
+
+    /// Gives what the writer counts.
+    pub(super) fn stats(&self) -> &WriterStats {
+        &self.stats
     }
 
     /// Ends the thread after what is queued, and closes its connection. Blocks.
@@ -176,94 +231,101 @@ struct Told {
     callers: Arc<Callers>,
 }
 
+/// What the thread works with.
+struct Bench<'a> {
+    connection: &'a Connection,
+    clock: &'a dyn Clock,
+    telling: &'a Telling,
+    stats: &'a WriterStats,
+}
+
 /// The thread: one transaction after another until it is told to stop.
-fn run(connection: &Connection, commands: &Receiver<Message>, clock: &dyn Clock, told: &Told) {
+fn run(bench: &Bench<'_>, commands: &Receiver<Message>, told: &Told) {
     while let Ok(Message::Run(first)) = commands.recv() {
-        let (batch, stop) = transact(connection, commands, clock, first);
+        let (batch, stop) = transact(bench, commands, first);
+        bench.stats.batch.observe(batch.done.len() as u64);
         // Before anything else: who is replied to may call again at once.
-        if batch.changed_callers {
+        if batch.news.changed_callers {
             told.callers.forget();
         }
-        if let Some(seq) = batch.last_event {
+        if let Some(seq) = batch.news.last_event {
             told.events.send_replace(seq);
         }
-        if batch.freed_job {
+        if batch.news.freed_job {
             told.free_jobs.send_modify(|count| *count = count.wrapping_add(1));
         }
         for (command, fate) in batch.done {
             command.reply(fate);
         }
+        // After the replies, so that a slow log holds up nobody who has an answer to come.
+        batch.news.notices.iter().for_each(Notice::log);
         if stop {
-            return;
+            break;
         }
+    }
+    // Everything is on disk already; this leaves it in one file, without a log beside it.
+    if let Err(error) = bench.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        tracing::warn!(%error, "the log could not be brought into the database; the next start reads both");
     }
 }
 
 /// The commands that shared a transaction, each with what became of it.
 struct Batch {
     done: Vec<(Box<dyn Command>, Fate)>,
-    last_event: Option<i64>,
-    freed_job: bool,
-    changed_callers: bool,
+    news: News,
 }
 
 /// Runs the first command and all that queue up meanwhile in one transaction. The flag says to stop after it.
-fn transact(
-    connection: &Connection,
-    commands: &Receiver<Message>,
-    clock: &dyn Clock,
-    first: Box<dyn Command>,
-) -> (Batch, bool) {
+fn transact(bench: &Bench<'_>, commands: &Receiver<Message>, first: Box<dyn Command>) -> (Batch, bool) {
+    let Bench { connection, clock, telling, stats } = *bench;
     let mut done: Vec<(Box<dyn Command>, Fate)> = Vec::new();
-    let mut last_event = None;
-    let mut freed_job = false;
-    let mut changed_callers = false;
+    let mut news = News::default();
     let mut stop = false;
+    WriterStats::count(&stats.taken);
     if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
         tracing::error!(%error, "no transaction could be begun");
-        // The command has not run, so its result still says that the store is closing; a full disk is told apart.
+        WriterStats::count(&stats.lost);
         done.push((first, fate_of(&error)));
-        return (Batch { done, last_event, freed_job, changed_callers }, stop);
+        return (Batch { done, news }, stop);
     }
     let mut next = Some(first);
     while let Some(mut command) = next.take() {
-        let tx = WriteTx {
-            connection,
-            now: clock.now(),
-            last_event: Cell::new(None),
-            freed_job: Cell::new(false),
-            changed_callers: Cell::new(false),
-        };
+        let tx = WriteTx { connection, now: clock.now(), telling, news: RefCell::default() };
         match run_one(&tx, command.as_mut()) {
             Ok(kept) => {
                 if kept {
-                    last_event = tx.last_event.get().or(last_event);
-                    freed_job |= tx.freed_job.get();
-                    changed_callers |= tx.changed_callers.get();
+                    news.add(tx.news.into_inner());
                 }
                 done.push((command, Fate::Committed));
             }
             Err(error) => {
                 tracing::error!(%error, "a transaction was lost");
+                WriterStats::count(&stats.lost);
                 done.push((command, fate_of(&error)));
                 lose(connection, &mut done, fate_of(&error));
-                return (Batch { done, last_event: None, freed_job: false, changed_callers: false }, stop);
+                return (Batch { done, news: News::default() }, stop);
             }
         }
         if done.len() < BATCH_MAX {
             match commands.try_recv() {
-                Ok(Message::Run(command)) => next = Some(command),
+                Ok(Message::Run(command)) => {
+                    WriterStats::count(&stats.taken);
+                    next = Some(command);
+                }
                 Ok(Message::Stop) => stop = true,
                 Err(_) => {}
             }
         }
     }
+    let began = Instant::now();
     if let Err(error) = execute(connection, "COMMIT") {
         tracing::error!(%error, "a transaction could not be committed");
+        WriterStats::count(&stats.lost);
         lose(connection, &mut done, fate_of(&error));
-        (last_event, freed_job) = (None, false);
+        news = News::default();
     }
-    (Batch { done, last_event, freed_job, changed_callers }, stop)
+    stats.commit_us.observe_time(began.elapsed());
+    (Batch { done, news }, stop)
 }
 
 /// Runs one command in a savepoint. An error here means that the whole transaction is gone or can't be trusted.
@@ -307,3 +369,7 @@ fn fate_of(error: &rusqlite::Error) -> Fate {
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,9 +1,10 @@
 //! Bytes by their SHA-256 (contract §11).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is known about bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Blob {
     /// Their SHA-256, in lower-case hex.
     pub sha256: String,

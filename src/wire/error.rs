@@ -1,11 +1,12 @@
 //! The body of every answer that says no (contract §1).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::fields::Problems;
 
 /// Says what was wrong, once for people and once for programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// One sentence for people.
     pub detail: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -11,7 +12,7 @@ pub use crate::domain::lifecycle::Phase;
 use crate::domain::time::Timestamp;
 
 /// A job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// Its key.
     pub pk: JobId,
@@ -26,8 +27,10 @@ pub struct Job {
     /// Why it errored; `Cancelled` for a cancelled one.
     pub error_reason: Option<String>,
     /// The inputs by name, each `{"value": …, "type": …}`, as JSON text.
+    #[schemars(with = "BTreeMap<String, TypedValue>")]
     pub input_values: Box<RawValue>,
     /// The parameters by name, each a text or `{"value": …, "type": …}`, as JSON text.
+    #[schemars(with = "BTreeMap<String, ParameterValue>")]
     pub parameter_values: Box<RawValue>,
     /// The node that holds it.
     pub node: Option<NodeId>,
@@ -79,7 +82,7 @@ fn one() -> i64 {
 }
 
 /// One time that a job was acquired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// Its number, from 1.
     pub number: i64,
@@ -116,7 +119,7 @@ impl Job {
 }
 
 /// The template of a job, in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateRef {
     /// Its key.
     pub pk: TemplateId,
@@ -127,7 +130,7 @@ pub struct TemplateRef {
 }
 
 /// An output of a job, in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputRef {
     /// Its key.
     pub pk: OutputId,
@@ -139,7 +142,7 @@ pub struct OutputRef {
 }
 
 /// A value with the type it is meant as.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TypedValue {
     /// The value.
     pub value: Value,
@@ -156,7 +159,7 @@ impl TypedValue {
 }
 
 /// The value of a parameter, in either of the forms in which it may be given.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ParameterValue {
     /// Text, to be parsed as the parameter's type.
@@ -166,7 +169,7 @@ pub enum ParameterValue {
 }
 
 /// Asks for a job: the body of `POST /v1/job-templates/{PK}/create-job` (contract §7).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NewJob {
     /// The inputs by name.
     pub input_values: BTreeMap<String, TypedValue>,
@@ -179,7 +182,7 @@ pub struct NewJob {
 }
 
 /// Ends a run: the body of `POST /v1/jobs/{PK}/finish`. With an `error` the job is errored, else finished.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finish {
     /// Whether the worker calls it a success; for people and older clients, `error` alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]

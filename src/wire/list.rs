@@ -1,5 +1,6 @@
 //! Filter specs, as `POST …/list` takes them (contract §9).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 ///     })
 /// );
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ListSpec {
     /// The tests that a row must all pass.
     #[serde(skip_serializing_if = "Vec::is_empty")]

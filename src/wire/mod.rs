@@ -1,5 +1,6 @@
 //! What goes over the wire: requests and answers as the contract names their fields, shared by server and client.
 
+pub mod audit;
 pub mod auth;
 pub mod blob;
 pub mod error;
@@ -8,6 +9,7 @@ pub mod list;
 pub mod node;
 pub mod output;
 pub mod template;
+pub mod token;
 pub mod user;
 
 pub use blob::Blob;

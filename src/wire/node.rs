@@ -1,12 +1,13 @@
 //! Worker nodes (contract §4).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{JobId, NodeId, UserId};
 use crate::domain::time::Timestamp;
 
 /// A worker node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
     /// Its key; calls made for it carry it as `Node-Id`.
     pub pk: NodeId,
@@ -31,7 +32,7 @@ pub struct Node {
 }
 
 /// Asks for a node: the body of `POST /v1/nodes/create`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewNode {
     /// Address or name of its machine, 1 to 39 characters.
     pub ip: String,

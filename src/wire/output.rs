@@ -1,12 +1,13 @@
 //! Job outputs (contract §4, §8).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{JobId, OutputId, UserId};
 use crate::domain::time::Timestamp;
 
 /// What is known about an output's bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Its key.
     pub pk: OutputId,

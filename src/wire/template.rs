@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::domain::ids::{TemplateId, UserId};
 use crate::domain::time::Timestamp;
 
 /// A job template: what both kinds have, then what only its kind has.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Template {
     /// Its key.
     pub pk: TemplateId,
@@ -38,7 +39,7 @@ pub struct Template {
 }
 
 /// The fields that only one kind of template has.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Kind {
     /// Makes jobs that a node works on.
@@ -48,7 +49,7 @@ pub enum Kind {
 }
 
 /// What a workable template adds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workable {
     /// Its contract, such as `Train<…>`, or empty.
     #[serde(rename = "type")]
@@ -68,7 +69,7 @@ pub struct Workable {
 }
 
 /// A parameter of a workable template.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Parameter {
     /// The types that its value may have.
     pub types: Vec<String>,
@@ -86,7 +87,7 @@ pub struct Parameter {
 }
 
 /// An input of a workable template.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
     /// The types that its value may have.
     pub types: Vec<String>,
@@ -97,7 +98,7 @@ pub struct Input {
 }
 
 /// An output that a workable template says it makes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputKind {
     /// Its type.
     #[serde(rename = "type")]
@@ -107,7 +108,7 @@ pub struct OutputKind {
 }
 
 /// What a meta-template adds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Meta {
     /// The children by name.
     pub nodes: BTreeMap<String, Child>,
@@ -116,7 +117,7 @@ pub struct Meta {
 }
 
 /// A child of a meta-template.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Child {
     /// Name of its template.
     pub name: String,
@@ -129,7 +130,7 @@ pub struct Child {
 }
 
 /// A default that stands in for that of a template.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DefaultOverride {
     /// The value.
     pub default: Value,
@@ -142,7 +143,7 @@ pub struct DefaultOverride {
 }
 
 /// One output that one input waits for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Dependency {
     /// The child that makes it.
     pub from_node: String,
@@ -155,7 +156,7 @@ pub struct Dependency {
 }
 
 /// How a dependency names an output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FromOutput {
     /// By name.

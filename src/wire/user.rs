@@ -1,12 +1,13 @@
 //! Users (contract §4).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
 /// A user; the password is never shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// Its key.
     pub pk: UserId,
@@ -31,7 +32,7 @@ pub struct User {
 }
 
 /// Asks for a user: the body of `POST /v1/users/create`.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NewUser {
     /// The name to log in with.
     pub username: String,

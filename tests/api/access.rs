@@ -17,7 +17,7 @@ enum On {
     /// A free job, a held one, and so on; its node is the path's node, too.
     Created,
     /// A free job that nobody may take yet.
-    OnHold,
+    Unready,
     Held,
     Started,
     Errored,
@@ -29,6 +29,13 @@ enum On {
 /// node; `creator` the user who made the job.
 const ACTIONS: &[(&str, &str, On)] = &[
     ("healthz", "anyone", On::Nothing),
+    ("readyz", "anyone", On::Nothing),
+    ("metrics", "anyone", On::Nothing),
+    ("openapi", "anyone", On::Nothing),
+    ("audit", "S", On::Nothing),
+    ("tokens.create", "A", On::Nothing),
+    ("tokens.list", "A", On::Nothing),
+    ("tokens.revoke", "S owner", On::Nothing),
     ("auth.obtain", "anyone", On::Nothing),
     ("auth.refresh", "anyone", On::Nothing),
     ("auth.verify", "anyone", On::Nothing),
@@ -84,12 +91,14 @@ const ACTIONS: &[(&str, &str, On)] = &[
     ("jobs.delete_output", "S", On::WithOutput),
     ("jobs.get_output_info", "A", On::WithOutput),
     ("jobs.claim", "N", On::Created),
-    ("jobs.unhold", "S creator", On::OnHold),
+    ("jobs.unhold", "S creator", On::Unready),
     ("jobs.attempts", "A", On::Started),
     ("jobs.append_log", "O", On::Started),
     ("jobs.read_log", "A", On::Started),
     ("jobs.manifest", "A", On::WithOutput),
     ("jobs.archive", "A", On::WithOutput),
+    ("blobs.put", "A", On::Nothing),
+    ("blobs.get", "A", On::Nothing),
     ("job-outputs.list", "A", On::Nothing),
     ("job-outputs.create", "none", On::Nothing),
     ("job-outputs.retrieve", "A", On::WithOutput),
@@ -98,6 +107,9 @@ const ACTIONS: &[(&str, &str, On)] = &[
     ("job-outputs.hard", "S", On::WithOutput),
     ("job-outputs.reinstate", "S", On::WithOutput),
 ];
+
+/// The SHA-256 of the four bytes `data`.
+const DATA_SHA256: &str = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7";
 
 /// The catalogues, by each of their spellings, and what their rows may do.
 const CATALOGUES: &[&str] =
@@ -120,7 +132,8 @@ fn letters(route: &Route) -> &'static str {
         return "none";
     }
     match route.who {
-        Who::Anyone => "anyone",
+        // The tests are programs on the server's own machine; another test comes from elsewhere.
+        Who::Anyone | Who::StaffOrLoopback => "anyone",
         Who::User => "A",
         Who::Staff => "S",
         Who::StaffOrOneself => "S owner",
@@ -201,7 +214,7 @@ impl<'a> Target<'a> {
         let held = match on {
             On::Nothing => Held { job: 0, node: lab.node(USER).await },
             On::Created => Held { job: lab.job().await, node: lab.node(USER).await },
-            On::OnHold => {
+            On::Unready => {
                 let path = format!("/v1/job-templates/{}/create-job", lab.template().await);
                 let job = lab.post(&path).json(json!({"input_values": {}, "hold": true})).await.expect(200).pk();
                 Held { job, node: lab.node(USER).await }
@@ -229,9 +242,16 @@ impl<'a> Target<'a> {
             ("job-templates", _) if route.path.contains("{pk}") => {
                 self.fresh("/v1/job-templates/import", document(&self.lab.unique("target"))).await
             }
+            ("tokens", _) if route.path.contains("{pk}") => {
+                self.lab.post("/v1/auth/tokens").json(json!({"name": "of the user"})).await.expect(201).pk()
+            }
             (catalogue, _) if route.path.contains("{pk}") => {
                 let row = row(self.lab, catalogue).await;
                 self.fresh(&format!("/v1/{catalogue}/create"), row).await
+            }
+            ("blobs", _) => {
+                self.lab.put(&format!("/v1/blobs/{DATA_SHA256}")).bytes("data").await;
+                0
             }
             _ => 0,
         };
@@ -240,6 +260,7 @@ impl<'a> Target<'a> {
             .replace("{pk}", &pk.to_string())
             .replace("{key}", &pk.to_string())
             .replace("{progress}", "0.5")
+            .replace("{sha256}", DATA_SHA256)
             .replace("{compute}", "7.5")
             .replace("{contract}", "Train")
             .replace("/outputs/{name}/{type}", "/outputs/o/t")
@@ -275,6 +296,7 @@ async fn body(lab: &Lab, name: &str) -> Option<Value> {
         }
         ("auth", "verify") => json!({"token": lab.token(USER).await}),
         ("users", "create") => user(lab),
+        ("tokens", "create") => json!({"name": "of a test"}),
         ("users", "update") => json!({"username": lab.unique("renamed"), "password": "long-enough-1",
             "first_name": "", "last_name": "", "email": "", "is_active": true, "is_staff": false}),
         ("users", "partial_update") => json!({"first_name": "Ada"}),
@@ -383,7 +405,9 @@ async fn request<'a>(lab: &'a Lab, route: &Route, method: &str, path: &str) -> R
     }
     match body(lab, &route.name).await {
         Some(body) if method != "GET" => request.json(body),
-        _ if ["jobs.add_output", "jobs.append_log"].contains(&route.name.as_ref()) => request.bytes("data"),
+        _ if ["jobs.add_output", "jobs.append_log", "blobs.put"].contains(&route.name.as_ref()) => {
+            request.bytes("data")
+        }
         _ => request,
     }
 }

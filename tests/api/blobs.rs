@@ -62,3 +62,28 @@ async fn an_output_takes_bytes_that_are_there_and_takes_them_along_when_it_goes(
     let file = lab.server(|server| server.dir().join("blobs").join(&digest[..2]).join(&digest[2..]));
     until("the bytes of the last output to go", || (!file.exists()).then_some(()));
 }
+
+#[tokio::test]
+async fn the_input_of_a_job_keeps_its_bytes_until_the_job_goes_for_good() {
+    let lab = Lab::shared().await;
+    let mut document = crate::harness::document(&lab.unique("imaging"));
+    document["specific"]["inputs"] =
+        serde_json::json!([{"name": "image", "types": ["BLOB<'png'>"], "options": "", "help": ""}]);
+    document["specific"]["framework"] = "".into();
+    document["specific"]["body"] = "".into();
+    document["specific"]["parameters"] = serde_json::json!([]);
+    let template = lab.import(document).await.expect(200).pk();
+    let bytes = lab.unique("a plate").into_bytes();
+    let digest = hex(&bytes);
+    let create = format!("/v1/job-templates/{template}/create-job");
+    let value = serde_json::json!({"value": format!("sha256:{digest}"), "type": "BLOB<'png'>"});
+    let body = serde_json::json!({"input_values": {"image": value}});
+    lab.post(&create).json(body.clone()).await.expect(400);
+    lab.put(&format!("/v1/blobs/{digest}")).bytes(bytes).await.expect(201);
+    let job = lab.post(&create).json(body).await.expect(200).pk();
+    lab.staff(job, "").await.expect(204);
+    let file = lab.server(|server| server.dir().join("blobs").join(&digest[..2]).join(&digest[2..]));
+    assert!(file.exists(), "a soft-deleted job keeps its inputs");
+    lab.staff(job, "hard").await.expect(200);
+    until("the bytes of the last job to go", || (!file.exists()).then_some(()));
+}

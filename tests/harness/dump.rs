@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 /// Writes down jobs, nodes, events, outputs and blobs. Keys are counted from 1 in the order of the rows, with a letter
 /// for their kind; of times it only says that they are there.
-pub fn dump(dir: &Path) -> String {
+pub(crate) fn dump(dir: &Path) -> String {
     let database = open(dir);
     let mut names = Names::default();
     let mut out = String::new();
@@ -82,13 +82,13 @@ pub fn dump(dir: &Path) -> String {
 }
 
 /// Opens the database of a data directory for reading, whether a server runs on it or not.
-pub fn open(dir: &Path) -> Connection {
+pub(crate) fn open(dir: &Path) -> Connection {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(dir.join("labrun.db"), flags).expect("the database can be read")
 }
 
 /// Lists the files below a directory with their sizes, by name.
-pub fn files(dir: &Path) -> Vec<(String, u64)> {
+pub(crate) fn files(dir: &Path) -> Vec<(String, u64)> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {

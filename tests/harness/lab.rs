@@ -14,11 +14,11 @@ use super::raw::Raw;
 use super::request::{Reply, Request};
 
 /// The staff user that every server has.
-pub const ADMIN: &str = "admin";
+pub(crate) const ADMIN: &str = "admin";
 /// An ordinary user, and the caller of a request that names none.
-pub const USER: &str = "user";
+pub(crate) const USER: &str = "user";
 /// Another ordinary user. Any other name is one more of these.
-pub const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 
 /// How old a cached token may be; they are good for 5 minutes.
 const TOKEN_AGE_MAX: Duration = Duration::from_secs(120);
@@ -26,7 +26,7 @@ const TOKEN_AGE_MAX: Duration = Duration::from_secs(120);
 /// A server and what the tests have made on it. Clones share both; the connections belong to one test each, since
 /// they end with its runtime.
 #[derive(Debug, Clone)]
-pub struct Lab {
+pub(crate) struct Lab {
     shared: Arc<Shared>,
     http: reqwest::Client,
 }
@@ -49,26 +49,26 @@ struct Person {
 
 /// A job and the node that holds it.
 #[derive(Debug, Clone, Copy)]
-pub struct Held {
+pub(crate) struct Held {
     /// The job.
-    pub job: i64,
+    pub(crate) job: i64,
     /// The node.
-    pub node: i64,
+    pub(crate) node: i64,
 }
 
 impl Lab {
     /// Starts a server of the test's own.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(Setup::default())
     }
 
     /// Starts one with arguments.
-    pub fn start_with(setup: Setup) -> Self {
+    pub(crate) fn start_with(setup: Setup) -> Self {
         Self::on(Server::start(setup))
     }
 
     /// Wraps a server that runs.
-    pub fn on(server: Server) -> Self {
+    pub(crate) fn on(server: Server) -> Self {
         let shared = Shared {
             server: std::sync::Mutex::new(server),
             people: Mutex::default(),
@@ -80,14 +80,14 @@ impl Lab {
     }
 
     /// Gives the one server that all tests share which can share one: those that count nothing and restart nothing.
-    pub async fn shared() -> Self {
+    pub(crate) async fn shared() -> Self {
         static SHARED: std::sync::OnceLock<Lab> = std::sync::OnceLock::new();
         let lab = SHARED.get_or_init(Self::start);
         Self { shared: lab.shared.clone(), http: connections() }
     }
 
     /// Does something to the server's process.
-    pub fn server<T>(&self, work: impl FnOnce(&mut Server) -> T) -> T {
+    pub(crate) fn server<T>(&self, work: impl FnOnce(&mut Server) -> T) -> T {
         work(&mut self.shared.server.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
@@ -100,28 +100,28 @@ impl Lab {
     }
 
     /// The server's port.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.server(|server| server.port())
     }
 
     /// Opens a connection for HTTP by hand.
-    pub fn raw(&self) -> Raw {
+    pub(crate) fn raw(&self) -> Raw {
         Raw::connect(self.port())
     }
 
     /// The head of a request by hand, up to its last header.
-    pub async fn head(&self, method: &str, path: &str, role: &'static str) -> String {
+    pub(crate) async fn head(&self, method: &str, path: &str, role: &'static str) -> String {
         let token = self.token(role).await;
         format!("{method} {path} HTTP/1.1\r\nHost: lab\r\nAuthorization: Bearer {token}\r\n")
     }
 
     /// A name that no other test has.
-    pub fn unique(&self, prefix: &str) -> String {
+    pub(crate) fn unique(&self, prefix: &str) -> String {
         format!("{prefix}-{}", self.shared.number.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Two letters that no other test has, for domains; documents of templates use lower case.
-    pub fn two_letters(&self) -> String {
+    pub(crate) fn two_letters(&self) -> String {
         let number = self.shared.pair.fetch_add(1, Ordering::Relaxed);
         let letter = |number: u64| char::from_u32(u32::from(b'A') + (number % 26) as u32).expect("a letter");
         assert!(number < 26 * 26, "no more pairs of letters");
@@ -129,37 +129,37 @@ impl Lab {
     }
 
     /// Makes a request.
-    pub fn request(&self, method: &str, path: &str) -> Request<'_> {
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request<'_> {
         Request::new(self, Method::from_bytes(method.as_bytes()).expect("a method"), path)
     }
 
     /// Makes a GET.
-    pub fn get(&self, path: &str) -> Request<'_> {
+    pub(crate) fn get(&self, path: &str) -> Request<'_> {
         self.request("GET", path)
     }
 
     /// Makes a POST.
-    pub fn post(&self, path: &str) -> Request<'_> {
+    pub(crate) fn post(&self, path: &str) -> Request<'_> {
         self.request("POST", path)
     }
 
     /// Makes a PUT.
-    pub fn put(&self, path: &str) -> Request<'_> {
+    pub(crate) fn put(&self, path: &str) -> Request<'_> {
         self.request("PUT", path)
     }
 
     /// Makes a PATCH.
-    pub fn patch(&self, path: &str) -> Request<'_> {
+    pub(crate) fn patch(&self, path: &str) -> Request<'_> {
         self.request("PATCH", path)
     }
 
     /// Makes a DELETE.
-    pub fn delete(&self, path: &str) -> Request<'_> {
+    pub(crate) fn delete(&self, path: &str) -> Request<'_> {
         self.request("DELETE", path)
     }
 
     /// Gives a role's token, making its user at first use.
-    pub async fn token(&self, role: &'static str) -> String {
+    pub(crate) async fn token(&self, role: &'static str) -> String {
         let mut people = self.shared.people.lock().await;
         if let Some((token, made)) = people.get(role).and_then(|person| person.token.as_ref())
             && made.elapsed() < TOKEN_AGE_MAX
@@ -189,7 +189,7 @@ impl Lab {
     }
 
     /// Forgets the tokens that were handed out, so that the next calls log in again.
-    pub async fn forget_tokens(&self) {
+    pub(crate) async fn forget_tokens(&self) {
         self.shared.people.lock().await.values_mut().for_each(|person| person.token = None);
     }
 
@@ -199,57 +199,57 @@ impl Lab {
     }
 
     /// Asks for tokens.
-    pub async fn obtain(&self, username: &str, password: &str) -> Reply {
+    pub(crate) async fn obtain(&self, username: &str, password: &str) -> Reply {
         self.post("/v1/auth/obtain").anonymous().json(json!({"username": username, "password": password})).await
     }
 
     /// Gives the key of a role's user.
-    pub async fn user_pk(&self, role: &'static str) -> i64 {
+    pub(crate) async fn user_pk(&self, role: &'static str) -> i64 {
         self.token(role).await;
         self.shared.people.lock().await[role].pk
     }
 
     /// Gives the name of a role's user.
-    pub async fn username(&self, role: &'static str) -> String {
+    pub(crate) async fn username(&self, role: &'static str) -> String {
         self.token(role).await;
         self.shared.people.lock().await[role].username.clone()
     }
 
     /// Makes a node of a user.
-    pub async fn node(&self, owner: &'static str) -> i64 {
+    pub(crate) async fn node(&self, owner: &'static str) -> i64 {
         let body = json!({"ip": self.unique("10.0.0"), "index": 0, "cpu_mem": 1_i64 << 34});
         self.post("/v1/nodes/create").by(owner).json(body).await.expect(201).pk()
     }
 
     /// Imports a template.
-    pub async fn import(&self, document: Value) -> Reply {
+    pub(crate) async fn import(&self, document: Value) -> Reply {
         self.post("/v1/job-templates/import").by(ADMIN).json(document).await
     }
 
     /// Gives a template that asks for nothing.
-    pub async fn template(&self) -> i64 {
+    pub(crate) async fn template(&self) -> i64 {
         let made = async { self.import(document(&self.unique("assay"))).await.expect(200).pk() };
         *self.shared.template.get_or_init(|| made).await
     }
 
     /// Makes a job of that template.
-    pub async fn job(&self) -> i64 {
+    pub(crate) async fn job(&self) -> i64 {
         let path = format!("/v1/job-templates/{}/create-job", self.template().await);
         self.post(&path).json(json!({"input_values": {}})).await.expect(200).pk()
     }
 
     /// Reads a job.
-    pub async fn read(&self, job: i64) -> Value {
+    pub(crate) async fn read(&self, job: i64) -> Value {
         self.get(&format!("/v1/jobs/{job}")).await.expect(200).json()
     }
 
     /// Reads a node.
-    pub async fn read_node(&self, node: i64) -> Value {
+    pub(crate) async fn read_node(&self, node: i64) -> Value {
         self.get(&format!("/v1/nodes/{node}")).await.expect(200).json()
     }
 
     /// Does something to a job as a node of `user`, by the method that the seed's clients use.
-    pub fn act(&self, held: Held, verb: &str) -> Request<'_> {
+    pub(crate) fn act(&self, held: Held, verb: &str) -> Request<'_> {
         let Held { job, node } = held;
         let method = match verb {
             "acquire" => "GET",
@@ -260,52 +260,52 @@ impl Lab {
     }
 
     /// Ends a run with an error.
-    pub fn fail(&self, held: Held) -> Request<'_> {
+    pub(crate) fn fail(&self, held: Held) -> Request<'_> {
         self.act(held, "finish").json(json!({"success": false, "error": "the lamp is dark"}))
     }
 
     /// Does something to a job as staff: `abort`, `cancel`, `hard`, `reinstate`, or nothing, which soft-deletes it.
-    pub fn staff(&self, job: i64, verb: &str) -> Request<'_> {
+    pub(crate) fn staff(&self, job: i64, verb: &str) -> Request<'_> {
         let path = format!("/v1/jobs/{job}/{verb}");
         self.delete(path.trim_end_matches('/')).by(ADMIN)
     }
 
     /// Adds an output.
-    pub fn upload(&self, held: Held, name: &str, type_name: &str, bytes: impl Into<Vec<u8>>) -> Request<'_> {
+    pub(crate) fn upload(&self, held: Held, name: &str, type_name: &str, bytes: impl Into<Vec<u8>>) -> Request<'_> {
         let Held { job, node } = held;
         self.post(&format!("/v1/jobs/{job}/outputs/{name}/{type_name}")).node(node).bytes(bytes)
     }
 
     /// Makes a job that a new node of `user` holds.
-    pub async fn held(&self) -> Held {
+    pub(crate) async fn held(&self) -> Held {
         let held = Held { job: self.job().await, node: self.node(USER).await };
         self.act(held, "acquire").await.expect(200);
         held
     }
 
     /// Makes a job that runs.
-    pub async fn started(&self) -> Held {
+    pub(crate) async fn started(&self) -> Held {
         let held = self.held().await;
         self.act(held, "start").await.expect(200);
         held
     }
 
     /// Makes a job whose run failed.
-    pub async fn errored(&self) -> Held {
+    pub(crate) async fn errored(&self) -> Held {
         let held = self.started().await;
         self.fail(held).await.expect(200);
         held
     }
 
     /// Makes a job that is done.
-    pub async fn finished(&self) -> Held {
+    pub(crate) async fn finished(&self) -> Held {
         let held = self.started().await;
         self.act(held, "finish").await.expect(200);
         held
     }
 
     /// Makes a job that was called off while it ran; its node still works on it.
-    pub async fn cancelled(&self) -> Held {
+    pub(crate) async fn cancelled(&self) -> Held {
         let held = self.started().await;
         self.staff(held.job, "cancel").await.expect(200);
         held
@@ -318,7 +318,7 @@ fn connections() -> reqwest::Client {
 }
 
 /// A template document of today's dialect that asks for nothing.
-pub fn document(name: &str) -> Value {
+pub(crate) fn document(name: &str) -> Value {
     json!({
         "name": name, "version": 1, "description": "made by a test", "scope": "public", "licence": "Apache 2.0",
         "specific": {"job_type": "Export", "executor_class": "lab.Assay", "required_packages": "", "parameters": {}},

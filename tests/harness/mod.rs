@@ -1,11 +1,15 @@
 //! What the tests are written in: a server, a small language of requests, a dump of the data directory.
 
-pub mod dump;
+pub(crate) mod dump;
 mod lab;
 mod process;
-pub mod raw;
+pub(crate) mod raw;
 mod request;
+#[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
+pub(crate) mod smtp;
+mod watcher;
 
-pub use lab::{ADMIN, Held, Lab, OTHER, USER, document};
-pub use process::{PASSWORD, Server, Setup, deadline, until};
-pub use request::{Reply, Request};
+pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
+pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
+pub(crate) use request::{Reply, Request};
+pub(crate) use watcher::{Events, Piece, Said, Socket};

@@ -8,30 +8,30 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The admin's password on every server of the tests.
-pub const PASSWORD: &str = "correct-horse-battery";
+pub(crate) const PASSWORD: &str = "correct-horse-battery";
 
 /// How long anything may take that a test waits for.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Arguments behind `serve --data-dir … --listen …`.
-    pub arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// Starts without a password for the admin.
-    pub without_password: bool,
+    pub(crate) without_password: bool,
 }
 
 impl Setup {
     /// Adds arguments.
-    pub fn with(mut self, arguments: &[&str]) -> Self {
+    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&text| text.to_owned()));
         self
     }
 
     /// The command that starts a server on a directory and a free port.
-    pub fn command(&self, dir: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_labrun"));
+    pub(crate) fn command(&self, dir: &Path) -> Command {
+        let mut command = Command::new(binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LABRUN_")) {
             command.env_remove(name);
         }
@@ -44,9 +44,14 @@ impl Setup {
     }
 }
 
+/// The binary under test: the one built for the tests, or the one that `LABRUN_TEST_BIN` names.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("LABRUN_TEST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_labrun").into(), PathBuf::from)
+}
+
 /// A running server. Dropped, it is killed; its directory goes with it.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     setup: Setup,
     dir: PathBuf,
     // Removes the directory, if it is the server's own.
@@ -59,14 +64,14 @@ pub struct Server {
 
 impl Server {
     /// Starts a server in a new directory.
-    pub fn start(setup: Setup) -> Self {
+    pub(crate) fn start(setup: Setup) -> Self {
         let temp = tempfile::TempDir::with_prefix("labrun-test-").expect("a temporary directory");
         let dir = temp.path().join("data");
         Self::start_in(setup, dir, Some(temp))
     }
 
     /// Starts a server on a directory that stays.
-    pub fn start_on(setup: Setup, dir: &Path) -> Self {
+    pub(crate) fn start_on(setup: Setup, dir: &Path) -> Self {
         Self::start_in(setup, dir.to_owned(), None)
     }
 
@@ -77,28 +82,28 @@ impl Server {
     }
 
     /// The port that it listens on.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// The data directory.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// All that it wrote to stdout and stderr so far.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().expect("no test panics while it holds this").clone()
     }
 
     /// Cuts it off, as a power cut would (SIGKILL).
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
     }
 
     /// Asks it to stop (SIGTERM) and gives its exit status and how long it took.
-    pub fn stop(&mut self) -> (ExitStatus, Duration) {
+    pub(crate) fn stop(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
         self.signal("TERM");
         let status = self.wait();
@@ -106,20 +111,20 @@ impl Server {
     }
 
     /// Sends a signal by name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &pid]).status();
         assert!(sent.expect("sh runs").success(), "SIG{name} could not be sent");
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         until("the server's end", || child.try_wait().expect("a child can be asked"))
     }
 
     /// Starts it again on the same directory, on another port; kills it first if it still runs.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         if self.child.try_wait().expect("a child can be asked").is_none() {
             self.kill();
         }
@@ -131,12 +136,12 @@ impl Server {
     }
 
     /// Changes how the next [`Server::restart`] starts it.
-    pub fn set_up(&mut self, setup: Setup) {
+    pub(crate) fn set_up(&mut self, setup: Setup) {
         self.setup = setup;
     }
 
     /// The number of the process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -179,7 +184,7 @@ fn launch(setup: &Setup, dir: &Path) -> (Child, u16, Arc<Mutex<String>>) {
 fn port_line(lines: &Receiver<String>) -> Option<u16> {
     loop {
         let line = lines.recv_timeout(DEADLINE).ok()?;
-        if let Some((_, rest)) = line.split_once("http://127.0.0.1:") {
+        if let Some((_, rest)) = line.split_once("://127.0.0.1:") {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             return digits.parse().ok();
         }
@@ -207,13 +212,13 @@ fn dismiss(guard: &mut Child) {
 }
 
 /// Gives the moment at which waiting from now on has taken too long.
-pub fn deadline() -> Instant {
+pub(crate) fn deadline() -> Instant {
     Instant::now() + DEADLINE
 }
 
 /// Asks again and again until there is an answer; fails past the deadline.
 #[track_caller]
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = deadline();
     loop {
         if let Some(answer) = ask() {

@@ -10,7 +10,7 @@ use super::request::Reply;
 
 /// A connection on which bytes are sent as they are.
 #[derive(Debug)]
-pub struct Raw {
+pub(crate) struct Raw {
     socket: TcpStream,
     // What came beyond the last reply.
     rest: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct Raw {
 
 impl Raw {
     /// Connects to a port of this machine.
-    pub fn connect(port: u16) -> Self {
+    pub(crate) fn connect(port: u16) -> Self {
         let socket = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
         socket.set_read_timeout(Some(DEADLINE)).expect("a time-out can be set");
         socket.set_write_timeout(Some(DEADLINE)).expect("a time-out can be set");
@@ -26,19 +26,19 @@ impl Raw {
     }
 
     /// Sends bytes; a server that has answered and closed meanwhile is no failure.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         drop(self.socket.write_all(bytes.as_ref()));
         self
     }
 
     /// Says that nothing more comes.
-    pub fn end(&mut self) -> &mut Self {
+    pub(crate) fn end(&mut self) -> &mut Self {
         drop(self.socket.shutdown(Shutdown::Write));
         self
     }
 
     /// Reads one reply; `None` when the server closes without one.
-    pub fn reply(&mut self) -> Option<Reply> {
+    pub(crate) fn reply(&mut self) -> Option<Reply> {
         let end = loop {
             if let Some(at) = find(&self.rest, b"\r\n\r\n") {
                 break at;
@@ -74,8 +74,13 @@ impl Raw {
     }
 
     /// Says whether the server has closed the connection; waits until it does or sends something.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.rest.is_empty() && !self.more()
+    }
+
+    /// Throws away what came and was not looked at.
+    pub(crate) fn skip(&mut self) {
+        self.rest.clear();
     }
 
     /// Reads a piece; false at the end.

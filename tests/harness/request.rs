@@ -11,7 +11,7 @@ use super::lab::{Lab, USER};
 /// A request on its way; awaited, it is sent. It is made by `user` unless another caller is named.
 #[derive(Debug, Clone)]
 #[must_use = "it is sent when it is awaited"]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     lab: &'a Lab,
     method: Method,
     path: String,
@@ -28,42 +28,42 @@ impl<'a> Request<'a> {
     }
 
     /// Makes it a call of that user.
-    pub fn by(mut self, role: &'static str) -> Self {
+    pub(crate) fn by(mut self, role: &'static str) -> Self {
         self.role = Some(role);
         self
     }
 
     /// Sends it without a token.
-    pub fn anonymous(mut self) -> Self {
+    pub(crate) fn anonymous(mut self) -> Self {
         self.role = None;
         self
     }
 
     /// Sends it on behalf of a node.
-    pub fn node(mut self, node: i64) -> Self {
+    pub(crate) fn node(mut self, node: i64) -> Self {
         self.node = Some(node);
         self
     }
 
     /// Sends a JSON body.
-    pub fn json(self, body: Value) -> Self {
+    pub(crate) fn json(self, body: Value) -> Self {
         self.text(body.to_string())
     }
 
     /// Sends a text that is called JSON, whatever it is.
-    pub fn text(self, body: impl Into<String>) -> Self {
+    pub(crate) fn text(self, body: impl Into<String>) -> Self {
         let body: String = body.into();
         self.header("content-type", "application/json").bytes(body)
     }
 
     /// Sends a body as it is, without a type.
-    pub fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
     /// Adds a header.
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
         self.headers.append(name, HeaderValue::from_bytes(value.as_ref()).expect("a header's value"));
         self
@@ -111,20 +111,20 @@ impl<'a> IntoFuture for Request<'a> {
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The request in words.
-    pub what: String,
+    pub(crate) what: String,
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The headers.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
     /// Checks what holds for every reply (contract §1): an id, no 500, and errors in their one form.
-    pub fn check(&self, is_head: bool) {
+    pub(crate) fn check(&self, is_head: bool) {
         assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()), "no X-Request-Id: {self}");
         assert_ne!(self.status, 500, "{self}");
         if self.status < 400 || is_head {
@@ -154,14 +154,14 @@ impl Reply {
 
     /// Fails unless the status is this one.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "\n  wanted {status}, came {self}");
         self
     }
 
     /// Fails unless it is an error of this status and code.
     #[track_caller]
-    pub fn refuses(self, status: u16, code: &str) -> Self {
+    pub(crate) fn refuses(self, status: u16, code: &str) -> Self {
         let reply = self.expect(status);
         assert_eq!(reply.json()["code"], code, "{reply}");
         reply
@@ -169,7 +169,7 @@ impl Reply {
 
     /// Fails unless it is a 400 that names this field.
     #[track_caller]
-    pub fn blames(self, field: &str) -> Self {
+    pub(crate) fn blames(self, field: &str) -> Self {
         let reply = self.expect(400);
         let body = reply.json();
         assert!(body["errors"].get(field).is_some(), "the error does not name {field:?}: {reply}");
@@ -178,19 +178,19 @@ impl Reply {
 
     /// The body as JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
     }
 
     /// The key of the object in the body.
     #[track_caller]
-    pub fn pk(&self) -> i64 {
+    pub(crate) fn pk(&self) -> i64 {
         self.json()["pk"].as_i64().unwrap_or_else(|| panic!("no pk: {self}"))
     }
 
     /// The keys of the objects in the body's array.
     #[track_caller]
-    pub fn pks(&self) -> Vec<i64> {
+    pub(crate) fn pks(&self) -> Vec<i64> {
         let list = self.json();
         let list = list.as_array().unwrap_or_else(|| panic!("no array: {self}"));
         list.iter().map(|one| one["pk"].as_i64().expect("every row has a pk")).collect()
@@ -198,17 +198,17 @@ impl Reply {
 
     /// The names of the object's keys, in their order.
     #[track_caller]
-    pub fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         self.json().as_object().unwrap_or_else(|| panic!("no object: {self}")).keys().cloned().collect()
     }
 
     /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }

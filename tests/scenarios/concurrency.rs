@@ -78,9 +78,9 @@ async fn of_finish_abort_and_cancel_at_once_the_job_keeps_one_story() {
 async fn of_simultaneous_uploads_under_one_name_one_wins_and_the_same_bytes_are_one_output() {
     let lab = Lab::shared().await;
     let held = lab.started().await;
-    let different = join_all((0..CALLERS).map(async |n| {
-        lab.upload(held, "different", "t", format!("bytes {n}").repeat(10_000)).await
-    }))
+    let different = join_all(
+        (0..CALLERS).map(async |n| lab.upload(held, "different", "t", format!("bytes {n}").repeat(10_000)).await),
+    )
     .await;
     assert_eq!((count(&different, 200), count(&different, 400)), (1, CALLERS - 1));
     let kept = lab.get(&format!("/v1/jobs/{}/outputs/different/t", held.job)).await.expect(200);

@@ -97,7 +97,7 @@ impl Bench {
 
     fn told(&self, job: JobId) -> Vec<(&'static str, String)> {
         let events = self.store.events_after(Some(job), 0, 100).expect("events");
-        let told = events.into_iter().map(|event| event.message);
+        let told = events.events.into_iter().map(|event| event.message);
         told.map(|message| (message.transition.as_str(), message.transition_data.get().to_owned())).collect()
     }
 

@@ -72,7 +72,7 @@ async fn begin_upload(lab: &Lab, held: Held, name: &str, bytes: usize) -> crate:
 async fn a_request_under_way_is_answered_before_the_server_stops() {
     let lab = Lab::start();
     let held = lab.started().await;
-    let bytes = 1 << 16;
+    let bytes = 1 << 20;
     let mut upload = begin_upload(&lab, held, "last", bytes).await;
     lab.server(|server| server.signal("TERM"));
     // New connections are refused from now on; the one under way is not.
@@ -302,7 +302,9 @@ async fn the_password_of_a_later_start_changes_nothing() {
 fn the_help_texts_are_as_they_were_meant() {
     let help = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_labrun"));
-        let output = command.args(arguments).env("COLUMNS", "100").output().expect("the binary can be started");
+        // It shows what the variables are set to; `PATH` is not needed.
+        let output =
+            command.args(arguments).env_clear().env("COLUMNS", "100").output().expect("the binary can be started");
         assert!(output.status.success(), "{output:?}");
         text(&output.stdout)
     };

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["server", "store", "worker", "client", "wire", "domain"]),
+    ("cli", &["server", "care", "store", "worker", "client", "wire", "domain"]),
     ("worker", &["client", "wire", "domain"]),
     ("client", &["wire", "domain"]),
-    ("server", &["store", "blobs", "filter", "wire", "domain"]),
+    ("care", &["store", "blobs", "domain"]),
+    ("server", &["care", "store", "blobs", "filter", "wire", "domain"]),
     ("store", &["filter", "wire", "domain"]),
     ("wire", &["domain"]),
     ("blobs", &[]),

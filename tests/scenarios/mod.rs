@@ -1,11 +1,21 @@
 //! What takes more than one route to tell.
 
 mod bad_input;
+mod care;
 mod claims;
 mod concurrency;
+mod crash;
 mod due;
 mod durability;
+mod faults;
 mod histories;
 mod layers;
+mod mail;
+mod operations;
+mod retention;
 mod stories;
+mod sync_order;
 mod templates;
+mod tls;
+mod watching;
+mod workflows;

@@ -2,6 +2,9 @@
 
 use super::Message;
 
+/// Bytes of a text once its placeholders are filled: a few of them can stand for a megabyte each.
+const FILLED_BYTES_MAX: usize = 256 << 10;
+
 /// A placeholder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
@@ -71,11 +74,11 @@ pub(super) fn check(mut text: &str) -> Result<(), String> {
 
 /// Fills a text's placeholders with a message's fields. Each is replaced once, so braces in a field's value stay as
 /// they are; a field that the message has not, such as the node of a free job, becomes nothing. From a mistake on,
-/// which no text that has been parsed has, the text stays as it is.
+/// which no text that has been parsed has, the text stays as it is. What is over 256 KiB is cut off, and says so.
 pub fn render(text: &str, message: &Message) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut left = text;
-    while !left.is_empty() {
+    while !left.is_empty() && filled.len() <= FILLED_BYTES_MAX {
         match first_piece(left) {
             Ok((Piece::Plain(plain), rest)) => {
                 filled.push_str(plain);
@@ -90,6 +93,11 @@ pub fn render(text: &str, message: &Message) -> String {
                 break;
             }
         }
+    }
+    if filled.len() > FILLED_BYTES_MAX {
+        let end = (0..=FILLED_BYTES_MAX).rev().find(|end| filled.is_char_boundary(*end));
+        filled.truncate(end.unwrap_or_default());
+        filled.push_str("… (cut)");
     }
     filled
 }
@@ -164,6 +172,13 @@ mod tests {
             assert_eq!(check(text), Ok(()), "{text}");
         }
         assert_eq!(render("{pk} {nope} {pk}", &message()), "7 {nope} {pk}");
+    }
+
+    #[test]
+    fn a_few_placeholders_can_not_fill_the_memory() {
+        let long = Message { description: "ü".repeat(500_000), ..message() };
+        let filled = render(&"{description}".repeat(10_000), &long);
+        assert!(filled.len() < FILLED_BYTES_MAX + 20 && filled.ends_with("ü… (cut)"), "{} bytes", filled.len());
     }
 
     #[test]

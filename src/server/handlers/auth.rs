@@ -22,6 +22,7 @@ pub(crate) async fn obtain(call: &mut Call) -> Result<Response, ApiError> {
     let (Some(username), Some(password)) = (username, password) else { return Err(Problems::default().into()) };
 
     let app = &call.app;
+    call.tried = Some(username.chars().take(150).collect());
     let now = app.clock.now();
     let address = call.peer.map(|peer| peer.ip());
     let reservation = app.throttle.reserve(&username, address, now).map_err(ApiError::throttled)?;

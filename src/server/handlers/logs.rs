@@ -14,6 +14,7 @@ use super::claims::attempt_said;
 use crate::domain::ids::JobId;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, decimal, ok};
+use crate::server::watch::Given;
 use crate::server::{App, raised};
 use crate::store::Error;
 use crate::store::logs::LogPart;
@@ -134,7 +135,12 @@ impl Reader {
                     () = self.sender.closed() => return Ok(()),
                     changed = grown.changed() => if changed.is_err() { return Ok(()) },
                     // A job that is gone for good ends its log too.
-                    event = transitions.next() => if event.is_none() { return Ok(()) },
+                    given = transitions.next() => match given {
+                        Given::Event(_) => {}
+                        // What happened meanwhile is seen in the log that is read next.
+                        Given::Overflowed => transitions = self.app.hub.subscribe(Some(self.job)),
+                        Given::Gone => return Ok(()),
+                    },
                 }
             }
             looked_again = true;

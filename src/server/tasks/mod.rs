@@ -1,12 +1,15 @@
 //! What runs in the background: each loop stands over a step that tests can call by itself.
 
 mod due;
+mod mail;
+mod retention;
 mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::App;
+use super::mail::Mailer;
 use crate::store;
 
 pub(super) use due::SignsOfLife;
@@ -15,20 +18,35 @@ pub(super) use sweep::reclaim;
 /// How long soft state (last seen, last login) may stay in memory only.
 const FLUSH_EVERY: Duration = Duration::from_secs(3);
 
-/// How often the sweep looks for bytes that nothing refers to.
+/// How often retention and the sweep look for what is to go.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Runs until the server stops.
-pub(super) async fn run(app: Arc<App>) {
-    let sweep = tokio::spawn(every(app.clone(), SWEEP_EVERY, sweep_or_warn));
+pub(super) async fn run(app: Arc<App>, mailer: Option<Mailer>) {
+    let sweep = tokio::spawn(every(app.clone(), SWEEP_EVERY, tidy_up));
     let due = tokio::spawn(due::run(app.clone()));
     let claims = tokio::spawn(super::claims::run(app.clone()));
+    let mail = tokio::spawn(run_mail(app.clone(), mailer));
     let hub = tokio::spawn(super::watch::hub::run(app.clone()));
     flush_again_and_again(&app).await;
-    for ended in [sweep.await, due.await, claims.await, hub.await] {
+    for ended in [sweep.await, due.await, claims.await, hub.await, mail.await] {
         if let Err(error) = ended {
             tracing::error!(%error, "a background task ended with a panic");
         }
+    }
+}
+
+/// Sends e-mails, if there is a mail server.
+async fn run_mail(app: Arc<App>, mailer: Option<Mailer>) {
+    match mailer {
+        Some(mailer) => {
+            mail::Postman::new(app.store.clone(), mailer, app.stopping.clone()).run(app.clock.clone()).await
+        }
+        None => match app.store.mails_waiting() {
+            Ok(0) => {}
+            Ok(waiting) => tracing::warn!(waiting, "e-mails from before wait for an SMTP server, and none is set"),
+            Err(error) => tracing::warn!(%error, "the queue of e-mails could not be read"),
+        },
     }
 }
 
@@ -58,7 +76,12 @@ async fn every<F: Future<Output = ()>>(app: Arc<App>, pause: Duration, step: imp
     }
 }
 
-async fn sweep_or_warn(app: Arc<App>) {
+async fn tidy_up(app: Arc<App>) {
+    match retention::retain_once(&app, app.ages).await {
+        Ok(0) => {}
+        Ok(gone) => tracing::info!(gone, "jobs and outputs that were kept long enough are deleted"),
+        Err(error) => tracing::warn!(%error, "retention broke off; it is tried again"),
+    }
     match sweep::sweep_once(&app).await {
         Ok(0) => {}
         Ok(removed) => tracing::info!(removed, "bytes that nothing referred to for a day are gone"),

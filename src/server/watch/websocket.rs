@@ -3,121 +3,193 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use warp::reply::{Reply, Response};
-use warp::ws::{Message, WebSocket};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use warp::reply::Response;
 
-use super::hub::{Subscription, Told};
+use super::follower::{Follower, Next};
+use super::hub::Told;
+use super::upgrade::{Handshake, Socket};
 use crate::domain::ids::JobId;
-use crate::domain::notification::{Actions, Requested, effective};
+use crate::domain::notification::{Requested, effective};
 use crate::server::error::ApiError;
 use crate::server::request::Call;
 use crate::server::{App, raised};
 
-/// The largest message that a watcher may send, in bytes; nothing it says is needed.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// How long a close may take on its way out.
-const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a good-bye may take: that the client reads what lies before it, and answers.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long it may take when the server stops.
+const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+/// Pings in a row to which a client may be silent; then it is taken to be gone.
+const PINGS_UNHEARD_MAX: u32 = 3;
+/// Messages that are written together.
+const MESSAGES_AT_A_TIME: usize = 64;
+/// Bytes after which no more is added to what is written together.
+const BYTES_AT_A_TIME: usize = 64 << 10;
 
-/// Why a socket is closed, as its close code.
-#[derive(Debug, Clone, Copy)]
+/// Why a socket is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Close {
-    /// There is nothing more to tell.
-    Done = 1000,
-    /// The server stops.
-    Stopping = 1001,
-    /// Something failed here.
-    Failed = 1011,
-    /// The watcher is too far behind.
-    Behind = 1013,
+    /// There is nothing more to tell: 1000.
+    Done,
+    /// The server stops: 1001.
+    Stopping,
+    /// Something failed here: 1011.
+    Failed,
+    /// The watcher is too far behind: 1013.
+    Behind,
+    /// The client closes, and gets its own code back.
+    Asked,
+    /// The client is gone, or broke the protocol.
+    Gone,
 }
 
 /// Upgrades, and goes on in a task of its own.
 pub(crate) async fn watch(call: &mut Call) -> Result<Response, ApiError> {
     let job = JobId(call.pk());
-    let Some(upgrade) = call.upgrade.take() else {
-        return Err(ApiError::bad_request("bad_upgrade", "This is no valid request for a WebSocket."));
-    };
+    let handshake = Handshake::new(&call.headers, call.upgrade.take())?;
     let app = call.app.clone();
     let is_told = !app.anonymous_watchers || has_websocket(&app, job)?;
-    let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
-    let reply = upgrade.on_upgrade(move |socket| async move {
-        let (mut sink, mut stream) = socket.split();
-        let close = if is_told { run(&app, job, &mut sink, &mut stream).await } else { Some(Close::Done) };
-        if let Some(close) = close {
-            let goodbye = async {
-                // When the watcher closed first, this is refused, and what is flushed is the answer to its close.
-                drop(sink.send(Message::close_with(close as u16, "")).await);
-                drop(sink.close().await);
-                while let Some(Ok(_)) = stream.next().await {}
-            };
-            drop(tokio::time::timeout(CLOSE_TIME_MAX, goodbye).await);
-        }
-    });
-    Ok(reply.into_response())
+    Ok(handshake.accept(move |mut socket| async move {
+        let _open = Open::new(app.clone());
+        let close = if is_told { run(&app, job, &mut socket).await } else { Close::Done };
+        say_goodbye(&app, &mut socket, close).await;
+    }))
+}
+
+/// A socket that is open, for as long as this lives.
+struct Open(Arc<App>);
+
+impl Open {
+    fn new(app: Arc<App>) -> Self {
+        app.hub.count_socket(true);
+        Self(app)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.hub.count_socket(false);
+    }
 }
 
 /// Says whether a job has a websocket notification: in the mode of the reference, others are not told.
 fn has_websocket(app: &App, job: JobId) -> Result<bool, ApiError> {
     let text = app.store.notifications_of(job)?.unwrap_or_default();
     let requested = Requested::from_json(&text).map_err(ApiError::internal)?;
-    Ok(effective(&Actions::websocket_for_all(), requested.own.as_ref()).has_websocket())
+    Ok(effective(&app.default_notifications, requested.own.as_ref()).has_websocket())
 }
 
-/// Tells everything to a watcher; gives the code to close with, unless the watcher has gone.
-async fn run(
-    app: &Arc<App>,
-    job: JobId,
-    sink: &mut SplitSink<WebSocket, Message>,
-    stream: &mut SplitStream<WebSocket>,
-) -> Option<Close> {
-    let mut subscription = app.hub.subscribe(Some(job));
-    let first = match app.store.present_state(job) {
-        Ok(Some(state)) => Told::new(&state).ok()?,
-        Ok(None) => return Some(Close::Done),
-        Err(_) => return Some(Close::Failed),
+/// Tells everything to a watcher; gives why it ends.
+async fn run(app: &Arc<App>, job: JobId, socket: &mut Socket) -> Close {
+    let mut follower = match Follower::from_present(app, job) {
+        Ok(Some(follower)) => follower,
+        Ok(None) => return Close::Done,
+        Err(error) => return failed(job, &error),
     };
-    let told_up_to = first.seq;
-    if let Some(close) = tell(sink, &first, &subscription).await {
-        return close;
-    }
     let mut stopping = app.stopping.clone();
+    let mut ping = tokio::time::interval_at(Instant::now() + app.keep_alive, app.keep_alive);
+    let mut unheard = 0;
     loop {
         tokio::select! {
-            () = raised(&mut stopping) => return Some(Close::Stopping),
-            event = subscription.next() => match event {
-                Some(told) if told.seq <= told_up_to => {}
-                Some(told) => if let Some(close) = tell(sink, &told, &subscription).await {
+            () = raised(&mut stopping) => return Close::Stopping,
+            next = follower.next() => match next {
+                Ok(Next::Event(told)) => if let Some(close) = tell(socket, &told, &mut follower).await {
                     return close;
                 },
-                None if subscription.was_dropped() => return Some(Close::Behind),
-                None => return Some(Close::Done),
+                Ok(Next::Gone) => return Close::Done,
+                Err(error) => return failed(job, &error),
             },
             // Pings are answered by the library, a close too; what a watcher says is of no interest.
-            said = stream.next() => match said {
-                Some(Ok(message)) if !message.is_close() => {}
-                Some(Ok(_)) => return Some(Close::Done),
-                Some(Err(_)) | None => return None,
+            said = socket.next() => match said {
+                Some(Ok(Message::Close(_))) => return Close::Asked,
+                Some(Ok(_)) => unheard = 0,
+                Some(Err(_)) | None => return Close::Gone,
             },
+            _ = ping.tick() => {
+                if unheard == PINGS_UNHEARD_MAX {
+                    return Close::Gone;
+                }
+                unheard += 1;
+                let sent = async { socket.send(Message::Ping(bytes::Bytes::new())).await.is_ok() };
+                match beside(sent, &follower).await {
+                    Some(true) => {}
+                    Some(false) => return Close::Gone,
+                    None => return Close::Behind,
+                }
+            }
         }
     }
 }
 
-/// Sends one message. `Some` ends the watch: with a close after the last transition or when the watcher was dropped
-/// while it did not read, without one when it has gone.
-async fn tell(
-    sink: &mut SplitSink<WebSocket, Message>,
-    told: &Told,
-    subscription: &Subscription,
-) -> Option<Option<Close>> {
-    let mut dropped = subscription.dropped();
+/// Sends an event, and those that are at hand behind it; gives why the watch ends, if it does.
+async fn tell(socket: &mut Socket, first: &Told, follower: &mut Follower) -> Option<Close> {
+    let mut batch = vec![Message::text(first.json.as_str())];
+    let (mut is_last, mut bytes) = (first.is_last, first.json.len());
+    while !is_last && batch.len() < MESSAGES_AT_A_TIME && bytes < BYTES_AT_A_TIME {
+        match follower.ready() {
+            Ok(Some(told)) => {
+                is_last = told.is_last;
+                bytes += told.json.len();
+                batch.push(Message::text(told.json.as_str()));
+            }
+            Ok(None) => break,
+            Err(error) => return Some(failed(first.job, &error)),
+        }
+    }
+    let sent = async {
+        for message in batch {
+            if socket.feed(message).await.is_err() {
+                return false;
+            }
+        }
+        socket.flush().await.is_ok()
+    };
+    match beside(sent, follower).await {
+        Some(true) => is_last.then_some(Close::Done),
+        Some(false) => Some(Close::Gone),
+        None => Some(Close::Behind),
+    }
+}
+
+/// Writes, unless the client is behind and takes nothing: `None`.
+async fn beside(write: impl Future<Output = bool>, follower: &Follower) -> Option<bool> {
     tokio::select! {
-        sent = sink.send(Message::text(told.json.clone())) => match sent {
-            Ok(()) if told.is_last => Some(Some(Close::Done)),
-            Ok(()) => None,
-            Err(_) => Some(None),
-        },
-        () = raised(&mut dropped) => Some(Some(Close::Behind)),
+        biased;
+        sent = write => Some(sent),
+        () = follower.stuck() => None,
+    }
+}
+
+fn failed(job: JobId, error: &crate::store::Error) -> Close {
+    tracing::error!(%error, %job, "a watcher could not be told");
+    Close::Failed
+}
+
+/// Closes with a code, and waits a while for the client's answer.
+async fn say_goodbye(app: &App, socket: &mut Socket, close: Close) {
+    let code = match close {
+        Close::Done => CloseCode::Normal,
+        Close::Stopping => CloseCode::Away,
+        Close::Failed => CloseCode::Error,
+        Close::Behind => CloseCode::Again,
+        // The answer to its close is under way; reading on to the end sends it.
+        Close::Asked => CloseCode::Normal,
+        Close::Gone => return,
+    };
+    let goodbye = async {
+        if close != Close::Asked {
+            drop(socket.close(Some(CloseFrame { code, reason: "".into() })).await);
+        }
+        while let Some(Ok(_)) = socket.next().await {}
+    };
+    let mut stopping = app.stopping.clone();
+    tokio::select! {
+        () = goodbye => {}
+        () = tokio::time::sleep(CLOSE_TIME_MAX) => {}
+        () = async { raised(&mut stopping).await; tokio::time::sleep(STOP_TIME_MAX).await } => {}
     }
 }

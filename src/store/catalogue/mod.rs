@@ -2,6 +2,7 @@
 //!
 //! They differ in their tables only, so that one piece of code, driven by [`CATALOGUES`], reads and writes them all.
 
+mod schema;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use super::jobs::{Body, Facts, Standing, apply, carry_out, standing};
 use super::{Error, WriteTx, found};
 use crate::domain::ids::JobId;
 use crate::domain::lifecycle::{Action, Outcome, Phase, step};
-use crate::domain::workflow::{self as rules, Lack, MetaState, Readiness, Tally, Trouble};
+use crate::domain::workflow::{self as rules, MetaState, Readiness, Tally, Trouble};
 
 pub(super) use make::create;
 
@@ -88,22 +88,24 @@ fn settle(tx: &WriteTx<'_>, job: JobId, child: Option<JobId>) -> Result<Look, Er
             finished = Some(name);
         }
     }
+    let tally = tally(connection, job)?;
     // What a child does before its end makes no sibling due; but while the workflow stood still, any may have become so.
     let waiting = match finished {
+        _ if tally.errored > 0 => Vec::new(),
         _ if child.is_none() || !before.makes_children() => feeds::all_unmade(connection, job)?,
         Some(name) => feeds::fed_by(connection, job, &name)?,
         None => Vec::new(),
     };
     let mut due = Vec::new();
-    let mut lack = None;
+    let mut trouble = first_error(connection, job, &tally)?;
     for (name, readiness) in feeds::readiness_of(connection, job, waiting)? {
         match readiness {
             Readiness::Waits => {}
             Readiness::Ready(inputs) => due.push((name, inputs)),
-            Readiness::Lacks(what) => lack = lack.or(Some(what)),
+            Readiness::Lacks(lack) => trouble = trouble.or(Some(Trouble::Lacks(lack))),
         }
     }
-    let after = derived(tx, job, before, lack)?;
+    let after = rules::derive(before, &tally, trouble.as_ref(), tx.now());
     let moved = write(tx, job, &standing, before, &after)?;
     if after.makes_children() && !standing.deleted {
         make::children(tx, job, due)?;
@@ -111,9 +113,8 @@ fn settle(tx: &WriteTx<'_>, job: JobId, child: Option<JobId>) -> Result<Look, Er
     Ok(Look { parent: standing.parent, moved })
 }
 
-/// Asks the rules where a meta-job stands now.
-fn derived(tx: &WriteTx<'_>, job: JobId, before: &MetaState, lack: Option<Lack>) -> Result<MetaState, Error> {
-    let connection = tx.connection();
+/// Adds up how the children of a meta-job stand: from an index alone, since every progress call comes by here.
+fn tally(connection: &Connection, job: JobId) -> Result<Tally, Error> {
     let tally = connection
         .prepare_cached(
             "SELECT (SELECT children FROM jobs WHERE pk = ?1), count(*) FILTER (WHERE phase = 'finished'),
@@ -125,18 +126,22 @@ fn derived(tx: &WriteTx<'_>, job: JobId, before: &MetaState, lack: Option<Lack>)
             let (total, finished, begun) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok(Tally { total, finished, begun, errored: row.get(3)?, progress: row.get(4)? })
         })?;
-    let trouble = if tally.errored > 0 {
-        let first = connection
+    Ok(tally)
+}
+
+/// Gives the child that has been errored for the longest, if one is.
+fn first_error(connection: &Connection, job: JobId, tally: &Tally) -> Result<Option<Trouble>, Error> {
+    if tally.errored == 0 {
+        return Ok(None);
+    }
+    found(
+        connection
             .prepare_cached(
                 "SELECT child_name, error_reason FROM jobs WHERE parent = ?1 AND phase = 'errored'
                  ORDER BY end_time, pk LIMIT 1",
             )?
-            .query_row([job], |row| Ok(Trouble::Failed { child: row.get(0)?, reason: row.get(1)? }))?;
-        Some(first)
-    } else {
-        lack.map(Trouble::Lacks)
-    };
-    Ok(rules::derive(before, &tally, trouble.as_ref(), tx.now()))
+            .query_row([job], |row| Ok(Trouble::Failed { child: row.get(0)?, reason: row.get(1)? })),
+    )
 }
 
 /// Writes a meta-job's new standing with its event, if it is new.

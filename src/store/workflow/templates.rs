@@ -9,6 +9,9 @@ use super::super::{Error, WriteTx, found};
 use crate::domain::ids::{JobId, TemplateId};
 use crate::domain::template::Template;
 
+/// A template with its key.
+type Keyed = (TemplateId, Template);
+
 /// Where templates are looked for.
 #[derive(Debug, Clone, Copy)]
 enum Where {
@@ -23,7 +26,7 @@ enum Where {
 pub(super) struct Templates<'a> {
     connection: &'a Connection,
     place: Where,
-    known: BTreeMap<(String, Option<i64>), Option<(TemplateId, Template)>>,
+    known: BTreeMap<(String, Option<i64>), Option<Keyed>>,
     failed: Option<Error>,
 }
 
@@ -47,7 +50,7 @@ impl<'a> Templates<'a> {
     }
 
     /// Finds a template for the rules, which know no errors of the store; one is kept for [`Templates::check`].
-    pub(super) fn get(&mut self, name: &str, version: Option<i64>) -> Option<(TemplateId, Template)> {
+    pub(super) fn get(&mut self, name: &str, version: Option<i64>) -> Option<Keyed> {
         let key = (name.to_owned(), version);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
@@ -60,7 +63,7 @@ impl<'a> Templates<'a> {
         there
     }
 
-    fn find(&self, name: &str, version: Option<i64>) -> Result<Option<(TemplateId, Template)>, Error> {
+    fn find(&self, name: &str, version: Option<i64>) -> Result<Option<Keyed>, Error> {
         let stored = match self.place {
             Where::Active => read_live(self.connection, name, version)?,
             Where::KeptFor(top) => {

@@ -1,4 +1,9 @@
-//! `/v1/jobs`: one file for each action.
+//! `/v1/jobs`: the table of actions and phases, then what is particular to each action.
 
 mod acquire;
-mod log;
+mod deletion;
+mod lifecycle;
+mod list;
+mod retrieve;
+mod table;
+mod update;

@@ -3,26 +3,26 @@
 use serde_json::{Value, json};
 
 /// Nodes of a history; the last belongs to another user.
-pub const NODES: usize = 3;
+pub(crate) const NODES: usize = 3;
 
 /// The keys on the server of what a history plays with.
 #[derive(Debug)]
-pub struct World {
-    pub nodes: Vec<i64>,
-    pub jobs: Vec<i64>,
+pub(crate) struct World {
+    pub(crate) nodes: Vec<i64>,
+    pub(crate) jobs: Vec<i64>,
 }
 
 /// One call.
 #[derive(Debug, Clone)]
-pub struct Step {
-    pub verb: Verb,
-    pub caller: Caller,
+pub(crate) struct Step {
+    pub(crate) verb: Verb,
+    pub(crate) caller: Caller,
     /// The job, in order of creation.
-    pub job: usize,
+    pub(crate) job: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// One of those that the job's phase allows, as the model resolves it.
     Onward {
         choice: u8,
@@ -53,7 +53,7 @@ pub enum Verb {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// Staff for staff's verbs, the job's holder for a node's, else the first node.
     Fitting,
     /// An ordinary user for no node.
@@ -81,7 +81,7 @@ impl Caller {
 
 impl Verb {
     /// A short name.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Onward { .. } => "onward",
             Self::Create => "create",
@@ -102,7 +102,7 @@ impl Verb {
     }
 
     /// The method, the path behind the job's, and a JSON body.
-    pub fn request(&self, names: &[&str]) -> (&'static str, String, Option<Value>) {
+    pub(crate) fn request(&self, names: &[&str]) -> (&'static str, String, Option<Value>) {
         let tail = |text: &str| text.to_owned();
         match self {
             Self::Onward { .. } => unreachable!("the model has named a verb"),
@@ -135,7 +135,7 @@ impl Verb {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Phase {
+pub(crate) enum Phase {
     Created,
     Started,
     Errored,
@@ -144,7 +144,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Started => "started",
@@ -156,22 +156,22 @@ impl Phase {
 }
 
 #[derive(Debug, Clone)]
-pub struct Job {
-    pub phase: Phase,
-    pub holder: Option<usize>,
-    pub progress: f64,
-    pub deleted: bool,
+pub(crate) struct Job {
+    pub(crate) phase: Phase,
+    pub(crate) holder: Option<usize>,
+    pub(crate) progress: f64,
+    pub(crate) deleted: bool,
     /// Live outputs in order: name and content.
-    pub outputs: Vec<(usize, usize)>,
+    pub(crate) outputs: Vec<(usize, usize)>,
 }
 
 /// All that the contract knows of these jobs and nodes.
 #[derive(Debug)]
-pub struct Model {
+pub(crate) struct Model {
     /// `None` once it is hard-deleted.
-    pub jobs: Vec<Option<Job>>,
+    pub(crate) jobs: Vec<Option<Job>>,
     /// What each node works on.
-    pub current: [Option<usize>; NODES],
+    pub(crate) current: [Option<usize>; NODES],
 }
 
 impl Default for Model {
@@ -182,7 +182,7 @@ impl Default for Model {
 
 impl Model {
     /// Says what the call is and who makes it.
-    pub fn resolve(&self, step: &Step) -> (Verb, Caller) {
+    pub(crate) fn resolve(&self, step: &Step) -> (Verb, Caller) {
         let job = self.jobs.get(step.job).and_then(Option::as_ref);
         let verb = match step.verb {
             Verb::Onward { choice } => job.map_or(Verb::Create, |job| onward(job, choice)),
@@ -201,7 +201,7 @@ impl Model {
     }
 
     /// Does a step and gives the status that it is answered with.
-    pub fn take(&mut self, step: &Step, caller: Caller) -> u16 {
+    pub(crate) fn take(&mut self, step: &Step, caller: Caller) -> u16 {
         if step.verb == Verb::Create {
             let fresh = Job { phase: Phase::Created, holder: None, progress: 0.0, deleted: false, outputs: Vec::new() };
             self.jobs.push(Some(fresh));
@@ -385,7 +385,8 @@ fn onward(job: &Job, choice: u8) -> Verb {
         (Phase::Errored, None) => Verb::Acquire,
         (Phase::Errored, Some(_)) => pick(&[Verb::Reset, Verb::Reset, Verb::Release, Verb::Abort, Verb::Cancel]),
         (Phase::Finished | Phase::Cancelled, _) => {
-            pick(&[Verb::Finish { fails: false }, Verb::AddOutput { name: 1, content }, Verb::HardDelete])
+            let add = Verb::AddOutput { name: 1, content };
+            pick(&[Verb::Finish { fails: false }, add, Verb::HardDelete, Verb::Abort, Verb::Acquire])
         }
     }
 }

@@ -39,7 +39,7 @@ fn next(before: Option<&Told>, transition: &str, event: &Told) -> Result<Told, S
 }
 
 /// Replays the log of every job and compares the end with the job's row.
-pub fn check(dir: &Path) {
+pub(crate) fn check(dir: &Path) {
     let database = open(dir);
     let mut told: HashMap<i64, Told> = HashMap::new();
     let mut events = database

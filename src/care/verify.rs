@@ -1,0 +1,131 @@
+//! `verify`: every row against its bytes, every byte against its SHA-256, and the database against its own rules.
+
+use std::path::Path;
+
+use super::{BLOBS, DATABASE, Error, Progress, lock, open_database};
+use crate::blobs::Digest;
+use crate::blobs::offline::{Damage, examine, list_shard, place};
+use crate::domain::time::{Clock, SystemClock};
+use crate::store::offline::{NamedBytes, Offline, Wanted, mark_damaged};
+
+/// Rows that are read at a time.
+const BATCH: u32 = 256;
+
+/// What a look at a data directory found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Digests that rows name and whose bytes were read through.
+    pub blobs: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Digests on disk that no row names: they wait for a name, or for the sweep.
+    pub unreferenced: u64,
+    /// Digests whose bytes an earlier repair set aside; their outputs say so.
+    pub set_aside: u64,
+    /// What is wrong, one sentence each.
+    pub problems: Vec<String>,
+    /// Bytes that are damaged, with what is wrong with them, in words.
+    pub damaged: Vec<(String, String)>,
+    /// Bytes that are marked as damaged, but are whole again.
+    pub whole_again: Vec<String>,
+}
+
+/// Looks at all of a data directory. Changes nothing; a server may run on it meanwhile.
+pub fn verify(dir: &Path, progress: &dyn Progress) -> Result<Report, Error> {
+    let database = open_database(dir)?;
+    let mut report = Report { problems: database.problems()?, ..Report::default() };
+    let blobs = dir.join(BLOBS);
+    let (_, total) = database.count_named()?;
+    progress.begin("reading the bytes", u64::try_from(total).unwrap_or_default());
+    let mut after = String::new();
+    loop {
+        let batch = database.named(&after, BATCH)?;
+        let Some(last) = batch.last() else { break };
+        after.clone_from(&last.sha256);
+        for named in batch {
+            look_at_named(&database, &blobs, &named, progress, &mut report)?;
+        }
+    }
+    look_at_unnamed(&database, &blobs, &mut report)?;
+    progress.end();
+    Ok(report)
+}
+
+fn look_at_named(
+    database: &Offline,
+    blobs: &Path,
+    named: &NamedBytes,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<(), Error> {
+    // What is no digest is told by the database's own checks.
+    let Ok(digest) = named.sha256.parse::<Digest>() else { return Ok(()) };
+    let size = named.size.and_then(|size| u64::try_from(size).ok());
+    let mut read = 0;
+    let found = examine(blobs, digest, size, |count| {
+        read += count;
+        progress.advance(count);
+    });
+    report.blobs += 1;
+    report.bytes += read;
+    // Asked after the look, so that bytes whose last row went meanwhile are not taken for lost.
+    match (found, database.wanted(&named.sha256)?) {
+        (_, Wanted::No) | (Ok(()), Wanted::Yes) => {}
+        (Ok(()), Wanted::SetAside) => report.whole_again.push(named.sha256.clone()),
+        (Err(Damage::Missing), Wanted::SetAside) => report.set_aside += 1,
+        (Err(damage), _) => {
+            let names = database.names_of(&named.sha256)?.join(", ");
+            report.problems.push(format!("the bytes {} ({names}): {damage}", named.sha256));
+            report.damaged.push((named.sha256.clone(), damage.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// Reads bytes that no row names as well: an upload of the same bytes would take them up.
+fn look_at_unnamed(database: &Offline, blobs: &Path, report: &mut Report) -> Result<(), Error> {
+    for shard in 0..=u8::MAX {
+        for digest in list_shard(blobs, shard).map_err(Error::file(blobs))? {
+            let sha256 = digest.to_string();
+            if database.wanted(&sha256)? != Wanted::No {
+                continue;
+            }
+            match examine(blobs, digest, None, |_| ()) {
+                // The sweep may have taken them meanwhile.
+                Err(Damage::Missing) => {}
+                Ok(()) => report.unreferenced += 1,
+                Err(damage) => {
+                    report.problems.push(format!("the bytes {sha256}, which no row names: {damage}"));
+                    report.damaged.push((sha256, damage.to_string()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Verifies the directory of a stopped server, moves damaged bytes to `damaged/` and marks what names them. Deletes
+/// nothing. Gives what it found, and how many damaged digests it dealt with.
+///
+/// # Errors
+/// When a server runs on the directory.
+pub fn repair(dir: &Path, progress: &dyn Progress) -> Result<(Report, usize), Error> {
+    open_database(dir)?;
+    let now = SystemClock.now();
+    let _lock = lock(dir, now)?;
+    let report = verify(dir, progress)?;
+    let aside = dir.join("damaged");
+    // The marks come first: bytes that are marked but still in their place do no harm, the other way round they would
+    // be missing without a word.
+    mark_damaged(&dir.join(DATABASE), &report.damaged, &report.whole_again, now)?;
+    for (sha256, _) in &report.damaged {
+        let Ok(digest) = sha256.parse::<Digest>() else { continue };
+        let from = place(&dir.join(BLOBS), digest);
+        if from.exists() {
+            std::fs::create_dir_all(&aside).map_err(Error::file(&aside))?;
+            std::fs::rename(&from, aside.join(sha256)).map_err(Error::file(&from))?;
+        }
+    }
+    let count = report.damaged.len();
+    Ok((report, count))
+}

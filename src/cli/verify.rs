@@ -1,0 +1,58 @@
+//! `labrun verify`.
+
+use clap::Args;
+
+use super::place::Place;
+use super::progress::Shown;
+use crate::care::{Report, repair, verify};
+
+/// Check every row against its bytes, every byte against its SHA-256, and the database against its own rules.
+///
+/// Changes nothing, and a server may run meanwhile, unless --repair is given. The exit code is 1 on damage.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  labrun verify --data-dir ./lab")]
+pub(super) struct Verify {
+    #[command(flatten)]
+    place: Place,
+
+    /// Move damaged bytes to the folder `damaged` and mark what names them; deletes nothing. Stop the server first
+    #[arg(long)]
+    repair: bool,
+}
+
+impl Verify {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let dir = self.place.dir()?;
+        let report = if self.repair {
+            let (report, count) = repair(&dir, &Shown::new())?;
+            if count > 0 {
+                println!("Bytes set aside or marked as missing: {count}.");
+            }
+            report
+        } else {
+            verify(&dir, &Shown::new())?
+        };
+        tell(&report)
+    }
+}
+
+/// Prints a report.
+///
+/// # Errors
+/// When it tells of damage.
+pub(super) fn tell(report: &Report) -> anyhow::Result<()> {
+    for problem in &report.problems {
+        println!("DAMAGED: {problem}");
+    }
+    println!("{} blobs, {} bytes read; {} blobs wait for a name.", report.blobs, report.bytes, report.unreferenced);
+    if report.set_aside > 0 {
+        println!("{} blobs were set aside by an earlier repair; their outputs say so.", report.set_aside);
+    }
+    match report.problems.len() {
+        0 => {
+            println!("No damage found.");
+            Ok(())
+        }
+        count => anyhow::bail!("damage found: {count}"),
+    }
+}

@@ -1,0 +1,79 @@
+//! What is kept of a request when it has been answered: a count for monitoring, a line in the log, and for what staff
+//! does an entry in the audit log. Never a password, a token, a body or a query.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use warp::http::{HeaderValue, Method, StatusCode};
+
+use super::App;
+use super::auth::Caller;
+use super::request::Incoming;
+use super::routes::Route;
+use crate::store::audit::NewEntry;
+
+/// Characters of a path that are kept.
+const PATH_CHARS_MAX: usize = 500;
+
+/// What is known of a request, as far as it came.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    method: Method,
+    path: String,
+    peer: Option<SocketAddr>,
+    /// Its route, once that is found.
+    pub(crate) route: Option<&'static Route>,
+    /// Who called, once that is known.
+    pub(crate) caller: Option<Caller>,
+    /// The name that a login tried.
+    pub(crate) tried: Option<String>,
+}
+
+impl Trace {
+    /// Begins with what every request has.
+    pub(crate) fn of(incoming: &Incoming) -> Self {
+        let path = incoming.path.chars().take(PATH_CHARS_MAX).collect();
+        Self { method: incoming.method.clone(), path, peer: incoming.peer, route: None, caller: None, tried: None }
+    }
+
+    /// Keeps an entry in the audit log, if the request is one to keep. The answer waits for it; one that can't be kept
+    /// is told to the log, since what was done is done.
+    pub(crate) async fn keep(&mut self, app: &App, id: &HeaderValue, status: StatusCode) {
+        let Some(route) = self.route else { return };
+        // A login that was slowed down was not looked at; else guessing could fill the disk.
+        let is_login = self.tried.is_some() && status != StatusCode::TOO_MANY_REQUESTS;
+        let is_of_staff = route.is_audited() && self.caller.is_some();
+        if !is_login && !is_of_staff {
+            return;
+        }
+        let entry = NewEntry {
+            user: self.caller.map(|caller| caller.user),
+            tried: self.tried.take(),
+            address: self.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default(),
+            action: route.name.to_string(),
+            target: format!("{} {}", self.method, self.path),
+            status: status.as_u16(),
+            request: id.to_str().unwrap_or_default().to_owned(),
+        };
+        if let Err(error) = app.store.audit(entry).await {
+            tracing::error!(%error, action = %route.name, "an entry of the audit log could not be kept");
+        }
+    }
+
+    /// Counts the request and writes its line.
+    pub(crate) fn log(&self, app: &App, id: &HeaderValue, status: StatusCode, time: Duration) {
+        app.metrics.answered(self.route, status, time);
+        tracing::info!(
+            id = id.to_str().unwrap_or_default(),
+            user = self.caller.map(|caller| caller.user.0),
+            node = self.caller.and_then(|caller| caller.node).map(|node| node.0),
+            peer = self.peer.map(tracing::field::display),
+            method = self.method.as_str(),
+            path = self.path.as_str(),
+            route = self.route.map_or("none", |route| route.name.as_ref()),
+            status = status.as_u16(),
+            us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+    }
+}

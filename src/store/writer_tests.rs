@@ -1,0 +1,232 @@
+//! Planned failures of the writer: commands that fail, that panic, that wait; a full queue, a full disk, a lost
+//! transaction. After each, the next command must find everything in order.
+
+use std::sync::mpsc;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+
+use super::*;
+use crate::domain::time::SystemClock;
+
+struct Lab {
+    writer: Writer,
+    path: std::path::PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+/// Starts a writer on a database with a table of rows, and one of rows that refer to them.
+fn start(more: &str) -> Lab {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "foreign_keys", true).unwrap();
+    connection
+        .execute_batch(&format!(
+            "CREATE TABLE events (seq INTEGER PRIMARY KEY);
+             CREATE TABLE rows (x INTEGER PRIMARY KEY, bytes BLOB);
+             CREATE TABLE later (x INTEGER REFERENCES rows DEFERRABLE INITIALLY DEFERRED);
+             {more}"
+        ))
+        .unwrap();
+    Lab { writer: Writer::start(connection, Arc::new(SystemClock), Telling::default(), Arc::default()).unwrap(), path, _dir: dir }
+}
+
+fn insert(tx: &WriteTx<'_>, x: i64) -> Result<(), Error> {
+    tx.connection().execute("INSERT INTO rows (x) VALUES (?1)", [x])?;
+    Ok(())
+}
+
+impl Lab {
+    /// What is committed, as another connection sees it.
+    fn rows(&self) -> Vec<i64> {
+        let connection = Connection::open(&self.path).unwrap();
+        let mut statement = connection.prepare("SELECT x FROM rows ORDER BY x").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    /// Keeps the writer busy until the sender is dropped, so that what is called meanwhile shares a transaction.
+    fn block(&self) -> (impl Future<Output = Result<(), Error>>, mpsc::Sender<()>) {
+        let (release, released) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel::<()>();
+        let mut call = Box::pin(self.writer.call(move |_| {
+            begun.send(()).unwrap();
+            // Ends when the sender is dropped.
+            released.recv().unwrap_err();
+            Ok(())
+        }));
+        assert!(call.as_mut().now_or_never().is_none(), "it waits for its answer");
+        begins.recv().unwrap();
+        (call, release)
+    }
+}
+
+#[tokio::test]
+async fn an_answer_comes_after_the_commit() {
+    let lab = start("");
+    for x in 0..5 {
+        lab.writer.call(move |tx| insert(tx, x)).await.unwrap();
+        assert_eq!(lab.rows(), (0..=x).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn commands_that_fail_or_panic_take_back_their_own_changes_and_nobody_elses() {
+    let lab = start("");
+    let (blocked, release) = lab.block();
+    let calls: Vec<_> = (0..6)
+        .map(|x| {
+            let mut call = Box::pin(lab.writer.call(move |tx| {
+                insert(tx, x)?;
+                match x % 3 {
+                    1 => Err(Error::NotFound),
+                    2 => panic!("planned"),
+                    _ => Ok(x),
+                }
+            }));
+            assert!(call.as_mut().now_or_never().is_none());
+            call
+        })
+        .collect();
+    drop(release);
+    blocked.await.unwrap();
+    let results = join_all(calls).await;
+    for (x, result) in results.iter().enumerate() {
+        match x % 3 {
+            0 => assert_eq!(*result.as_ref().unwrap(), x as i64),
+            1 => assert!(matches!(result, Err(Error::NotFound)), "{result:?}"),
+            _ => assert!(matches!(result, Err(Error::Broken(_))), "{result:?}"),
+        }
+    }
+    assert_eq!(lab.rows(), [0, 3]);
+    lab.writer.call(|tx| insert(tx, 9)).await.unwrap();
+    assert_eq!(lab.rows(), [0, 3, 9]);
+}
+
+#[tokio::test]
+async fn watchers_hear_of_events_that_were_kept_and_of_no_others() {
+    let lab = start("");
+    let events = lab.writer.events();
+    let note = |seq: i64, keep: bool| {
+        lab.writer.call(move |tx| {
+            tx.note_event(seq);
+            if keep { Ok(()) } else { Err(Error::NotFound) }
+        })
+    };
+    note(7, true).await.unwrap();
+    assert_eq!(*events.borrow(), 7);
+    note(8, false).await.unwrap_err();
+    assert_eq!(*events.borrow(), 7);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_at_once_and_empties_again() {
+    let lab = start("");
+    let (blocked, release) = lab.block();
+    let mut waiting = Vec::new();
+    for x in 0..QUEUE_MAX as i64 {
+        let mut call = Box::pin(lab.writer.call(move |tx| insert(tx, x)));
+        assert!(call.as_mut().now_or_never().is_none(), "the queue has room for {QUEUE_MAX}");
+        waiting.push(call);
+    }
+    let refused = lab.writer.call(|tx| insert(tx, -1)).now_or_never();
+    assert!(matches!(refused, Some(Err(Error::Busy))), "{refused:?}");
+    drop(release);
+    blocked.await.unwrap();
+    assert!(join_all(waiting).await.iter().all(Result::is_ok));
+    assert_eq!(lab.rows().len(), QUEUE_MAX);
+    lab.writer.call(|tx| insert(tx, -1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_lost_under_a_command_is_a_no_for_all_that_shared_it() {
+    let lab = start("");
+    lab.writer.call(|tx| insert(tx, 0)).await.unwrap();
+    let (blocked, release) = lab.block();
+    let mut calls: [futures_util::future::LocalBoxFuture<'_, Result<(), Error>>; 2] = [
+        Box::pin(lab.writer.call(|tx| insert(tx, 1))),
+        Box::pin(lab.writer.call(|tx| {
+            insert(tx, 2)?;
+            // As SQLite does by itself when the disk is full.
+            tx.connection().execute_batch("ROLLBACK")?;
+            Ok(())
+        })),
+    ];
+    assert!(calls.iter_mut().all(|call| call.as_mut().now_or_never().is_none()));
+    drop(release);
+    assert!(matches!(blocked.await, Err(Error::DiskFull)));
+    for result in join_all(calls).await {
+        assert!(matches!(result, Err(Error::DiskFull)), "{result:?}");
+    }
+    assert_eq!(lab.rows(), [0]);
+    lab.writer.call(|tx| insert(tx, 3)).await.unwrap();
+    assert_eq!(lab.rows(), [0, 3]);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_a_no() {
+    let lab = start("");
+    let refused = lab
+        .writer
+        .call(|tx| {
+            insert(tx, 1)?;
+            tx.connection().execute("INSERT INTO later (x) VALUES (99)", [])?;
+            tx.note_event(5);
+            Ok(())
+        })
+        .await;
+    assert!(matches!(refused, Err(Error::Broken(_))), "{refused:?}");
+    assert_eq!((lab.rows(), *lab.writer.events().borrow()), (vec![], 0));
+    lab.writer.call(|tx| insert(tx, 2)).await.unwrap();
+    assert_eq!(lab.rows(), [2]);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_what_fits_is_still_written() {
+    let lab = start("PRAGMA max_page_count = 20;");
+    let large = lab
+        .writer
+        .call(|tx| {
+            tx.connection().execute("INSERT INTO rows (x, bytes) VALUES (1, zeroblob(1000000))", [])?;
+            Ok(())
+        })
+        .await;
+    assert!(matches!(large, Err(Error::DiskFull)), "{large:?}");
+    lab.writer.call(|tx| insert(tx, 2)).await.unwrap();
+    assert_eq!(lab.rows(), [2]);
+}
+
+#[tokio::test]
+async fn a_writer_that_can_not_begin_says_to_come_back() {
+    let lab = start("");
+    let other = Connection::open(&lab.path).unwrap();
+    lab.writer
+        .call(|tx| {
+            tx.connection().busy_timeout(std::time::Duration::ZERO)?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = lab.writer.call(|tx| insert(tx, 1)).await;
+    assert!(matches!(refused, Err(Error::Busy)), "{refused:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    lab.writer.call(|tx| insert(tx, 2)).await.unwrap();
+    assert_eq!(lab.rows(), [2]);
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_is_queued_and_refuses_what_comes_later() {
+    let lab = start("");
+    let (blocked, release) = lab.block();
+    let mut queued = Box::pin(lab.writer.call(|tx| insert(tx, 1)));
+    assert!(queued.as_mut().now_or_never().is_none());
+    drop(release);
+    lab.writer.stop();
+    blocked.await.unwrap();
+    queued.await.unwrap();
+    let late = lab.writer.call(|tx| insert(tx, 2)).await;
+    assert!(matches!(late, Err(Error::Closing)), "{late:?}");
+    assert_eq!(lab.rows(), [1]);
+    lab.writer.stop();
+}
