@@ -29,9 +29,7 @@ pub type LastSign = dyn Fn(NodeId, JobId) -> Option<Timestamp> + Send;
 impl Store {
     /// Says whether anything may be due: a read that costs next to nothing.
     pub fn anything_due(&self, now: Timestamp) -> Result<bool, Error> {
-        self.read(|connection| {
-            Ok(connection.prepare_cached(ANYTHING)?.query_row([now], |row| row.get(0))?)
-        })
+        self.read(|connection| Ok(connection.prepare_cached(ANYTHING)?.query_row([now], |row| row.get(0))?))
     }
 
     /// Carries out what is due. A lease is renewed, instead of running out, when its node gave a later sign of life.

@@ -29,7 +29,11 @@ fn start(more: &str) -> Lab {
              {more}"
         ))
         .unwrap();
-    Lab { writer: Writer::start(connection, Arc::new(SystemClock), Telling::default(), Arc::default()).unwrap(), path, _dir: dir }
+    Lab {
+        writer: Writer::start(connection, Arc::new(SystemClock), Telling::default(), Arc::default()).unwrap(),
+        path,
+        _dir: dir,
+    }
 }
 
 fn insert(tx: &WriteTx<'_>, x: i64) -> Result<(), Error> {
