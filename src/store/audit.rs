@@ -160,7 +160,8 @@ impl Store {
     }
 }
 
-fn verify(connection: &Connection) -> Result<AuditReport, Error> {
+/// Follows the chain from the first row to the last.
+pub(super) fn verify(connection: &Connection) -> Result<AuditReport, Error> {
     let sql = format!("SELECT {COLUMNS} FROM audit ORDER BY pk");
     let mut statement = connection.prepare(&sql)?;
     let mut report = AuditReport { rows: 0, newest_hash: BEFORE_ALL.to_owned(), broken_at: None };
@@ -184,6 +185,7 @@ mod tests {
 
     use super::*;
     use crate::domain::time::SystemClock;
+    use crate::store::offline::Offline;
 
     fn login(name: &str) -> NewEntry {
         NewEntry {
@@ -241,6 +243,9 @@ mod tests {
             raw.execute_batch("DROP TRIGGER audit_is_not_changed; DROP TRIGGER audit_is_not_shortened").unwrap();
             raw.execute(tamper, []).unwrap();
             assert_eq!(verify(&raw).unwrap().broken_at, Some(broken_at), "{tamper}");
+            let told = Offline::open(&dir.path().join("labrun.db")).unwrap().problems().unwrap();
+            let expected = format!("entry {broken_at} of the audit log does not follow from the one before it");
+            assert_eq!(told, [expected], "{tamper}");
         }
     }
 }

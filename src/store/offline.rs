@@ -101,6 +101,9 @@ impl Offline {
                 problems.push(sentence.replace("{}", &key?.to_string()));
             }
         }
+        if let Some(key) = super::audit::verify(&self.0)?.broken_at {
+            problems.push(format!("entry {key} of the audit log does not follow from the one before it"));
+        }
         Ok(problems)
     }
 
