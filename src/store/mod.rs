@@ -101,7 +101,7 @@ impl Store {
             Error::Sqlite(error) => OpenError::Sqlite(error),
             _ => OpenError::Setting("a thread for the writer"),
         })?;
-        Ok(Self { path: path.to_owned(), writer, readers, long_readers })
+        Ok(Self { path: path.to_owned(), writer, readers, long_readers, callers })
     }
 
     /// Says whether any row names bytes, so that their directory must be there.
