@@ -14,7 +14,7 @@ use crate::report::{Budget, Figure, Report};
 use crate::stats::median;
 
 /// Calls of each kind, of which the median counts.
-const CALLS: usize = 60;
+const CALLS: usize = 40;
 const MIB: f64 = 1_048_576.0;
 
 /// The medians at one number of jobs, in microseconds, by name.
