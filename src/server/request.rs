@@ -303,8 +303,8 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=CHARS_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
     });
     theirs.cloned().unwrap_or_else(|| {
-        let id = auth::random_hex::<8>();
-        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("unknown"))
+        let id = auth::random_hex::<8>().ok().and_then(|id| HeaderValue::from_str(&id).ok());
+        id.unwrap_or(HeaderValue::from_static("unknown"))
     })
 }
 
