@@ -1,4 +1,4 @@
-//! All that knows HTTP. [`App`] wires the store, the blobs and the table of routes together; [`Running`] is a server
+//! All that knows HTTP. `App` wires the store, the blobs and the table of routes together; [`Running`] is a server
 //! that answers.
 
 mod auth;
