@@ -119,8 +119,8 @@ impl Tokens {
             TokenKind::Refresh => self.refresh_lifetime_s,
         };
         let iat = now.as_seconds();
-        let claims =
-            Claims { upk: user, jtt: kind, iat, exp: iat + lifetime_s, jti: random_hex::<16>(), cred: credentials };
+        let jti = random_hex::<16>().map_err(ApiError::internal)?;
+        let claims = Claims { upk: user, jtt: kind, iat, exp: iat + lifetime_s, jti, cred: credentials };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(ApiError::internal)
     }
 
@@ -170,13 +170,13 @@ fn make_key(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// Gives `N` random bytes in hex.
-pub(crate) fn random_hex<const N: usize>() -> String {
+///
+/// # Errors
+/// When the system gives no random numbers: nothing that could be guessed is made instead.
+pub(crate) fn random_hex<const N: usize>() -> std::io::Result<String> {
     let mut bytes = [0_u8; N];
-    // Without randomness from the system there is no safe way on; it fails on no system that this runs on.
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        tracing::error!(%error, "the system gives no random numbers");
-    }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Checks a token of a kind (either, when `None`) against its user as that is now.

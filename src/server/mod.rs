@@ -1,4 +1,4 @@
-//! All that knows HTTP. [`App`] wires the store, the blobs and the table of routes together; [`Running`] is a server
+//! All that knows HTTP. `App` wires the store, the blobs and the table of routes together; [`Running`] is a server
 //! that answers.
 
 mod auth;
@@ -338,7 +338,8 @@ async fn make_first_user(
     if store.has_users().map_err(failed)? {
         return Ok(None);
     }
-    let made = password.is_none().then(auth::random_hex::<12>);
+    let made = password.is_none().then(auth::random_hex::<12>).transpose();
+    let made = made.map_err(|error| StartError::FirstUser(error.to_string()))?;
     let password = password.or_else(|| made.clone()).unwrap_or_default();
     if password.chars().count() < 8 {
         return Err(StartError::FirstUser("the admin's password must have at least 8 characters".to_owned()));

@@ -1,12 +1,14 @@
 //! Claims by many nodes at once, through the real server (contract §11).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::raw::Raw;
-use crate::harness::{ADMIN, Lab, USER, document};
+use crate::harness::{ADMIN, Held, Lab, USER, document};
 
 /// A template of its own, and the claim's filter for its jobs alone.
 async fn own(lab: &Lab) -> (i64, Value) {
@@ -20,16 +22,18 @@ async fn make(lab: &Lab, template: i64, more: Value) -> i64 {
     lab.post(&format!("/v1/job-templates/{template}/create-job")).json(body).await.expect(200).pk()
 }
 
-#[tokio::test]
-async fn every_job_is_handed_out_once() {
-    const JOBS: usize = 2_000;
-    const NODES: usize = 16;
-    let lab = Lab::start();
-    let (template, filter) = own(&lab).await;
-    for _ in 0..JOBS / 50 {
-        join_all((0..50).map(|_| make(&lab, template, json!({})))).await;
-    }
-    let nodes = join_all((0..NODES).map(|_| lab.node(USER))).await;
+/// Makes jobs, has as many clients claim them as fast as they can, and counts how often each was handed out.
+async fn hand_out(lab: &Lab, jobs: usize, clients: usize) {
+    let (template, filter) = own(lab).await;
+    let left = AtomicUsize::new(jobs);
+    let one_left = || left.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok();
+    join_all((0..clients).map(async |_| {
+        while one_left() {
+            make(lab, template, json!({})).await;
+        }
+    }))
+    .await;
+    let nodes = join_all((0..clients).map(|_| lab.node(USER))).await;
     let claimed = join_all(nodes.iter().map(async |node| {
         let mut mine = Vec::new();
         loop {
@@ -45,8 +49,42 @@ async fn every_job_is_handed_out_once() {
     for job in claimed.into_iter().flatten() {
         *holders.entry(job).or_default() += 1;
     }
-    assert_eq!(holders.len(), JOBS, "jobs handed out");
-    assert!(holders.values().all(|count| *count == 1), "a job was handed out twice: {holders:?}");
+    assert_eq!(holders.len(), jobs, "jobs handed out");
+    let twice: Vec<_> = holders.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(twice.is_empty(), "jobs handed out more than once: {twice:?}");
+}
+
+#[tokio::test]
+async fn every_job_is_handed_out_once() {
+    hand_out(&Lab::start(), 2_000, 16).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_died_under_its_lease_is_replaced_and_its_late_answer_refused() {
+    const LEASE_S: u64 = 1;
+    let lab = Lab::start();
+    let (template, filter) = own(&lab).await;
+    let job = make(&lab, template, json!({})).await;
+    let (dead, successor) = (lab.node(USER).await, lab.node(USER).await);
+    let claim = |node: i64, more: Value| {
+        let mut body = json!({"filter": filter});
+        body.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        lab.post("/v1/jobs/claim").node(node).json(body)
+    };
+    let held = Held { job, node: dead };
+    claim(dead, json!({"lease": LEASE_S})).await.expect(200);
+    lab.act(held, "start").await.expect(200);
+    // Measured from the last thing that the worker was told, which is later than its lease began.
+    let silent_since = Instant::now();
+    let taken_over = claim(successor, json!({"wait": 30})).await.expect(200).json();
+    let replaced_after = silent_since.elapsed();
+    assert_eq!((&taken_over["pk"], &taken_over["attempt"]), (&job.into(), &2.into()));
+    assert!(replaced_after < Duration::from_secs(LEASE_S + 1), "replaced after {replaced_after:?}");
+    // What the dead worker says when it comes back changes nothing.
+    lab.act(held, "progress/0.9").json(json!({})).await.expect(403);
+    lab.act(held, "finish").header("attempt", "1").json(json!({})).await.refuses(409, "stale_attempt");
+    assert_eq!(lab.read(job).await["phase"], "created");
+    assert_eq!(lab.read(job).await["node"], successor);
 }
 
 /// Sends a claim that waits, and returns when it has its place in the queue: a later claim of one try, which goes

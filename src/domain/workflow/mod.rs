@@ -16,7 +16,7 @@
 //! hence neither do its parent's copies of its outputs ever go away by themselves.
 //!
 //! [`plan()`] says, when the meta-job is made, of what children it will be; [`readiness`] says whether one of them is
-//! due; [`derive`] gives the standing.
+//! due; [`derive()`] gives the standing.
 
 mod feed;
 mod plan;
