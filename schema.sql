@@ -445,3 +445,20 @@ BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;
 
 CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
 BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;
+
+-- v2
+
+-- Those who are logged in to the pages. What is kept is the SHA-256 of a secret that is random enough not to need more.
+CREATE TABLE page_sessions (
+    sha256         TEXT    PRIMARY KEY CHECK (length(sha256) = 64),
+    user           INTEGER NOT NULL REFERENCES users,
+    -- The user's count of password changes and deactivations at the log-in; a session of another count is void.
+    credentials    INTEGER NOT NULL,
+    creation_time  INTEGER NOT NULL,
+    last_used      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The sessions of a user, ended all at once.
+CREATE INDEX page_sessions_by_user ON page_sessions (user);
+-- Those that were not used for too long.
+CREATE INDEX page_sessions_by_last_used ON page_sessions (last_used);

@@ -114,6 +114,16 @@ impl ApiError {
         self.status
     }
 
+    /// Gives the sentence for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Gives its headers, to be sent in whatever form it is told.
+    pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
     /// Turns it into the answer.
     pub(crate) fn into_response(self) -> Response {
         let body = ErrorBody { detail: self.detail, code: self.code.to_owned(), errors: self.errors };

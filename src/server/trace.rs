@@ -14,6 +14,19 @@ use crate::store::audit::NewEntry;
 
 /// Characters of a path that are kept.
 const PATH_CHARS_MAX: usize = 500;
+/// Entries that are handed to the writer at a time: few enough to leave room in its queue.
+const ENTRIES_AT_A_TIME: usize = 256;
+
+/// What was done to one of many objects in one request: an entry of the audit log of its own.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The name of the API's route that does the same.
+    pub(crate) action: &'static str,
+    /// The path of that route.
+    pub(crate) path: String,
+    /// The status with which it would have been answered.
+    pub(crate) status: StatusCode,
+}
 
 /// What is known of a request, as far as it came.
 #[derive(Debug)]
@@ -27,13 +40,23 @@ pub(crate) struct Trace {
     pub(crate) caller: Option<Caller>,
     /// The name that a login tried.
     pub(crate) tried: Option<String>,
+    /// What was done to many objects at once.
+    pub(crate) done: Vec<Done>,
 }
 
 impl Trace {
     /// Begins with what every request has.
     pub(crate) fn of(incoming: &Incoming) -> Self {
         let path = incoming.path.chars().take(PATH_CHARS_MAX).collect();
-        Self { method: incoming.method.clone(), path, peer: incoming.peer, route: None, caller: None, tried: None }
+        Self {
+            method: incoming.method.clone(),
+            path,
+            peer: incoming.peer,
+            route: None,
+            caller: None,
+            tried: None,
+            done: Vec::new(),
+        }
     }
 
     /// Keeps an entry in the audit log, if the request is one to keep. The answer waits for it; one that can't be kept
@@ -55,8 +78,21 @@ impl Trace {
             status: status.as_u16(),
             request: id.to_str().unwrap_or_default().to_owned(),
         };
-        if let Err(error) = app.store.audit(entry).await {
-            tracing::error!(%error, action = %route.name, "an entry of the audit log could not be kept");
+        let done = std::mem::take(&mut self.done);
+        if done.is_empty() {
+            keep_entry(app, entry).await;
+            return;
+        }
+        // Those that are asked for at once share a commit.
+        let entries = done.into_iter().map(|done| NewEntry {
+            action: done.action.to_owned(),
+            target: format!("{} {}", self.method, done.path),
+            status: done.status.as_u16(),
+            ..entry.clone()
+        });
+        let entries: Vec<NewEntry> = entries.collect();
+        for some in entries.chunks(ENTRIES_AT_A_TIME) {
+            futures_util::future::join_all(some.iter().map(|entry| keep_entry(app, entry.clone()))).await;
         }
     }
 
@@ -75,5 +111,13 @@ impl Trace {
             us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
             "request"
         );
+    }
+}
+
+/// Keeps one entry, or says in the log that it could not be kept.
+async fn keep_entry(app: &App, entry: NewEntry) {
+    let action = entry.action.clone();
+    if let Err(error) = app.store.audit(entry).await {
+        tracing::error!(%error, action, "an entry of the audit log could not be kept");
     }
 }

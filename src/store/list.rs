@@ -112,6 +112,19 @@ impl Store {
         .await
     }
 
+    /// Counts the rows that pass, but none beyond the first `max` and one more.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn count_up_to<T: Send + 'static>(&self, selection: &Selection<T>, max: u32) -> Result<i64, Error> {
+        let query = selection.query.clone();
+        self.read_long(move |connection| {
+            let Statement { sql, params } = query.count_up_to(max);
+            Ok(connection.prepare_cached(&sql)?.query_row(params_from_iter(params), |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// Begins a whole list.
     pub async fn begin<T: Send + 'static>(&self, selection: &Selection<T>) -> Result<Rest, Error> {
         let query = selection.query.clone();

@@ -30,6 +30,7 @@ mod readers;
 mod references;
 pub mod retention;
 mod seed;
+pub mod sessions;
 pub mod stats;
 pub mod templates;
 pub mod tokens;
