@@ -115,10 +115,10 @@ pub struct Route {
 }
 
 impl Route {
-    /// Says whether it changes nothing, so that a token for reading may call it: a GET that caches may keep, a list, or
-    /// a download.
+    /// Says whether it changes nothing, so that a token for reading may call it: a GET that caches may keep, a list, a
+    /// preview, or a download.
     pub fn only_reads(&self) -> bool {
-        let reads_by_post = self.name.ends_with(".list") || self.name.ends_with(".download");
+        let reads_by_post = [".list", ".download", ".preview"].iter().any(|end| self.name.ends_with(end));
         reads_by_post || (self.cache == Cache::Usual && self.methods == GET)
     }
 
@@ -219,7 +219,21 @@ fn table() -> Vec<Route> {
         page("pages.log_in",  POST, "/login",         W::Anyone, T::None, |c| Box::pin(pages::login::log_in(c))),
         page("pages.log_out", POST, "/logout",        W::User,   T::None, |c| Box::pin(pages::login::log_out(c))),
         page("pages.jobs",    GET,  "/jobs",          W::User,   T::None, |c| Box::pin(pages::jobs::list(c))),
+        page("pages.jobs.live",  GET, "/jobs/live",   W::User,   T::None, |c| Box::pin(pages::jobs::live(c))),
+        page("pages.jobs.preview", POST, "/jobs/preview", W::Staff, T::None, |c| Box::pin(pages::jobs::chosen::preview(c))),
+        page("pages.jobs.chosen", POST, "/jobs/chosen", W::Staff, T::None, |c| Box::pin(pages::jobs::chosen::carry_out(c))),
         page("pages.jobs.count", GET, "/jobs/count",  W::User,   T::None, |c| Box::pin(pages::jobs::count(c))),
+
+        page("pages.job",          GET,  "/jobs/{pk}",          W::User, T::Job, |c| Box::pin(pages::job::show(c))),
+        page("pages.job.live",     GET,  "/jobs/{pk}/live",     W::User, T::Job, |c| Box::pin(pages::job::live::follow(c))),
+        page("pages.job.log",      GET,  "/jobs/{pk}/log",      W::User, T::Job, |c| Box::pin(logs::read(c))),
+        page("pages.job.manifest", GET,  "/jobs/{pk}/manifest", W::User, T::Job, |c| Box::pin(bundle::manifest(c))),
+        page("pages.job.archive",  GET,  "/jobs/{pk}/archive",  W::User, T::Job, |c| Box::pin(bundle::archive(c))),
+        page("pages.job.unhold",   POST, "/jobs/{pk}/unhold",   W::StaffOrCreator, T::Job, |c| Box::pin(pages::job::unhold(c))),
+        page("pages.output",       GET,  "/outputs/{pk}",       W::User, T::Output, |c| Box::pin(pages::preview::show(c))),
+        page("pages.output.image", GET,  "/outputs/{pk}/image", W::User, T::Output, |c| Box::pin(pages::preview::image(c))),
+        page("pages.output.download", GET, "/outputs/{pk}/download", W::User, T::Output, |c| Box::pin(outputs::download(c))),
+        page("pages.blob",         GET,  "/blobs/{sha256}",     W::User, T::None, |c| Box::pin(blobs::get(c))),
 
         row("auth.obtain",  POST, "/v1/auth/obtain",  W::Anyone, T::None, |c| Box::pin(auth::obtain(c))),
         row("auth.refresh", POST, "/v1/auth/refresh", W::Anyone, T::None, |c| Box::pin(auth::refresh(c))),

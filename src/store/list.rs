@@ -60,6 +60,11 @@ impl<T> Selection<T> {
         self.query.only(pk)
     }
 
+    /// Builds the statement for the keys of the first `max` rows.
+    pub(super) fn keys(&self, max: u32) -> Statement {
+        self.query.page("t.pk", self.query.start(), Some(max))
+    }
+
     /// Gives the spec.
     pub fn spec(&self) -> &Spec {
         &self.spec

@@ -5,8 +5,11 @@
 pub(in crate::server) mod assets;
 pub(in crate::server) mod form;
 pub(in crate::server) mod guard;
+pub(in crate::server) mod job;
 pub(in crate::server) mod jobs;
+mod live;
 pub(in crate::server) mod login;
+pub(in crate::server) mod preview;
 pub(in crate::server) mod session;
 mod show;
 

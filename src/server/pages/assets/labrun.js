@@ -75,6 +75,8 @@ document.addEventListener("click", (event) => {
 
 let stream = null;
 let streamOf = null;
+// How far the log was read, so that a new stream goes on from there.
+let place = null;
 
 function replace(html) {
     const parsed = document.createElement("template");
@@ -82,6 +84,11 @@ function replace(html) {
     for (const fresh of parsed.content.children) {
         const old = byId(fresh.id);
         if (!old || old.outerHTML === fresh.outerHTML) continue;
+        // An output that is there keeps its preview.
+        for (const kept of fresh.querySelectorAll("[data-keep]")) {
+            const there = byId(kept.id);
+            if (there) kept.replaceWith(there);
+        }
         const picked = old.querySelector("input[name=job]");
         if (picked) fresh.querySelector("input[name=job]").checked = picked.checked;
         const focused = old.contains(document.activeElement) ? [...old.querySelectorAll("a, button, input, summary")].indexOf(document.activeElement) : -1;
@@ -95,15 +102,20 @@ function replace(html) {
 
 function follow() {
     const element = document.querySelector("[data-live]");
-    const source = element?.dataset.live || null;
+    // A page that nobody sees needs no stream, and browsers open only a few connections to a server.
+    const source = document.hidden ? null : element?.dataset.live || null;
     if (source === streamOf) return;
     stream?.close();
     [stream, streamOf] = [null, source];
     if (!source) return;
-    stream = new EventSource(source);
+    place ??= element.dataset.place ?? null;
+    stream = new EventSource(place ? `${source}?place=${place}` : source);
     stream.addEventListener("part", (event) => replace(event.data));
     stream.addEventListener("news", (event) => news(Number(event.data)));
-    stream.addEventListener("log", (event) => appendLog(JSON.parse(event.data)));
+    stream.addEventListener("log", (event) => {
+        place = event.lastEventId;
+        appendLog(JSON.parse(event.data));
+    });
     stream.addEventListener("over", () => stream.close());
     stream.addEventListener("error", () => {
         // The browser tries again by itself, unless the server has said no.
@@ -119,6 +131,8 @@ function follow() {
         }
     });
 }
+
+document.addEventListener("visibilitychange", follow);
 
 // ---- New jobs: shown at once, unless somebody is about to act on what is there.
 
@@ -233,6 +247,10 @@ function settle() {
 document.addEventListener("htmx:afterSettle", (event) => {
     if (event.detail.target?.id === "dialog" && byId("dialog").childElementCount && !byId("dialog").open) byId("dialog").showModal();
     settle();
+});
+document.addEventListener("labrun:done", () => {
+    byId("dialog")?.close();
+    if (byId("jobs")) htmx.ajax("GET", byId("jobs").dataset.href, {target: "#jobs", swap: "outerHTML"});
 });
 document.addEventListener("htmx:sendError", () => {
     const told = document.createElement("p");

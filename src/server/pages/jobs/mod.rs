@@ -1,14 +1,18 @@
 //! The table of jobs.
 
-pub(in crate::server) mod query;
+pub(in crate::server) mod chosen;
+mod query;
 pub(super) mod row;
 
 use askama::Template;
 use warp::reply::Response;
 
+use super::live::{self, Ended, Live};
 use super::{Frame, ok, wants_part};
+use crate::domain::ids::JobId;
+use crate::server::App;
 use crate::server::error::ApiError;
-use crate::server::request::Call;
+use crate::server::request::{Call, decimal};
 use crate::store::jobs::listing;
 use crate::store::list::Selection;
 use crate::wire::Job;
@@ -19,6 +23,9 @@ use row::Row;
 const ROWS: u32 = 50;
 /// Jobs that are counted; beyond it, "more than" says enough.
 const COUNTED_MAX: u32 = 10_000;
+
+/// New jobs that are looked at at a time, whether they pass the filter.
+const NEWS_MAX: usize = 500;
 
 /// Filters that people want again and again, as links.
 const PRESETS: &[(&str, &str)] = &[
@@ -147,4 +154,56 @@ pub(in crate::server) async fn count(call: &mut Call) -> Result<Response, ApiErr
         _ => format!("{} jobs", super::show::count(counted)),
     };
     super::text(text)
+}
+
+/// `GET /jobs/live?keys=KEYS&first=BOOL&q=FILTER`: the rows that are shown, drawn anew when something becomes of their
+/// jobs; and on the first page how many jobs are new that pass the filter.
+pub(in crate::server) async fn live(call: &mut Call) -> Result<Response, ApiError> {
+    let keys = call.query_param("keys").unwrap_or_default();
+    let shown: Option<Vec<JobId>> =
+        keys.split(',').filter(|key| !key.is_empty()).map(|key| decimal(key).map(JobId)).collect();
+    let shown = shown.filter(|shown| shown.len() <= ROWS as usize);
+    let shown = shown.ok_or_else(|| ApiError::field("keys", format!("Must be the keys of at most {ROWS} jobs.")))?;
+    let is_staff = call.caller()?.is_staff;
+    let news = match call.query_param("first").as_deref() {
+        Some("true") => {
+            let q = call.query_param("q").unwrap_or_default();
+            Some(selection(call, q.trim(), None).map_err(|problem| ApiError::field("q", problem))?.1)
+        }
+        _ => None,
+    };
+    Ok(live::begin(call, None, move |live| follow(live, shown, news, is_staff)))
+}
+
+async fn follow(mut live: Live, shown: Vec<JobId>, news: Option<Selection<Job>>, is_staff: bool) -> Result<(), Ended> {
+    // The page may have been drawn some time ago.
+    live.draw(draw(&live.app, &shown, is_staff)).await?;
+    loop {
+        let has_news = news.is_some();
+        let changes = live.changed(|told| shown.contains(&told.job) || (told.is_first && has_news)).await?;
+        let changed = |job: &&JobId| changes.missed || changes.jobs.contains(job);
+        let changed: Vec<JobId> = shown.iter().filter(changed).copied().collect();
+        live.draw(draw(&live.app, &changed, is_staff)).await?;
+        if let Some(filter) = &news {
+            let store = &live.app.store;
+            let made = changes.made.iter().take(NEWS_MAX).filter(|job| store.passes(filter, **job).unwrap_or(false));
+            let count = made.count();
+            if count > 0 {
+                live.send("news", None, &count.to_string()).await?;
+            }
+        }
+    }
+}
+
+/// Draws the rows of some jobs; those that are gone for good are left as they were.
+fn draw(app: &App, jobs: &[JobId], is_staff: bool) -> Result<String, ApiError> {
+    let mut found = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        found.extend(app.store.job(*job)?);
+    }
+    let mut html = String::new();
+    for row in row::rows(app, found, is_staff)? {
+        html.push_str(&row.render().map_err(ApiError::internal)?);
+    }
+    Ok(html)
 }
