@@ -117,6 +117,19 @@ const PAGES: &[(&str, &str)] = &[
     ("pages.log_out", "A"),
     ("pages.jobs", "A"),
     ("pages.jobs.count", "A"),
+    ("pages.jobs.live", "A"),
+    ("pages.jobs.preview", "S"),
+    ("pages.jobs.chosen", "S"),
+    ("pages.job", "A"),
+    ("pages.job.live", "A"),
+    ("pages.job.log", "A"),
+    ("pages.job.manifest", "A"),
+    ("pages.job.archive", "A"),
+    ("pages.job.unhold", "S creator"),
+    ("pages.output", "A"),
+    ("pages.output.image", "A"),
+    ("pages.output.download", "A"),
+    ("pages.blob", "A"),
 ];
 
 /// The SHA-256 of the four bytes `data`.

@@ -7,9 +7,11 @@ pub(crate) mod raw;
 mod request;
 #[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
 pub(crate) mod smtp;
+mod visitor;
 mod watcher;
 
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use request::{Reply, Request};
+pub(crate) use visitor::{Visitor, attribute, form};
 pub(crate) use watcher::{Events, Piece, Said, Socket};
