@@ -9,10 +9,12 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use super::super::access::JobAccess;
 use super::super::callers::Callers;
 use super::super::error::Error;
 use super::super::notify::{Notice, Telling};
 use super::super::stats::WriterStats;
+use crate::domain::ids::JobId;
 use crate::domain::time::{Clock, Timestamp};
 
 /// Commands that share one commit at the most, so that the first of them does not wait for ever.
@@ -33,16 +35,18 @@ struct News {
     last_event: Option<i64>,
     freed_job: bool,
     changed_callers: bool,
+    jobs: Vec<(JobId, Option<JobAccess>)>,
     notices: Vec<Notice>,
 }
 
 impl News {
     /// Adds what a later command has to tell.
     fn add(&mut self, later: News) {
-        let News { last_event, freed_job, changed_callers, notices } = later;
+        let News { last_event, freed_job, changed_callers, jobs, notices } = later;
         self.last_event = last_event.or(self.last_event);
         self.freed_job |= freed_job;
         self.changed_callers |= changed_callers;
+        self.jobs.extend(jobs);
         self.notices.extend(notices);
     }
 }
@@ -81,6 +85,11 @@ impl WriteTx<'_> {
     /// Notes that a user or a node is not what it was, so that what is known of them is forgotten after the commit.
     pub(in crate::store) fn note_changed_callers(&self) {
         self.news.borrow_mut().changed_callers = true;
+    }
+
+    /// Notes what calls for a job are checked against from now on; `None` when that has to be read again.
+    pub(in crate::store) fn note_job(&self, job: JobId, access: Option<JobAccess>) {
+        self.news.borrow_mut().jobs.push((job, access));
     }
 }
 
@@ -177,6 +186,7 @@ impl Desk {
         if news.changed_callers {
             self.told.callers.forget();
         }
+        self.told.callers.note_jobs(&news.jobs);
         if let Some(seq) = news.last_event {
             self.told.events.send_replace(seq);
         }
