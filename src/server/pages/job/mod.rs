@@ -170,7 +170,7 @@ fn looks(call: &Call) -> Result<Looks, ApiError> {
 }
 
 fn is_meta(app: &App, pk: JobId) -> Result<bool, ApiError> {
-    Ok(app.store.job_access(pk, None)?.is_some_and(|access| access.is_meta))
+    Ok(app.store.job_access(pk)?.is_some_and(|access| access.is_meta))
 }
 
 fn head(app: &App, job: Job, looks: &Looks) -> Result<Head, ApiError> {

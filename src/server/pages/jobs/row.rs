@@ -74,7 +74,7 @@ fn row(app: &App, job: Job, is_staff: bool, names: &mut Names) -> Result<Row, Ap
         title: if job.description.trim().is_empty() { template.clone() } else { first_line(job.description.trim()) },
         template,
         labels: job.labels.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
-        is_meta: app.store.job_access(job.pk, None)?.is_some_and(|access| access.is_meta),
+        is_meta: app.store.job_access(job.pk)?.is_some_and(|access| access.is_meta),
         parent: job.parent,
         node: job.node.map(|node| Ok::<_, ApiError>((node, names.of(app, node)?))).transpose()?,
         badge: Badge::of(&job),
