@@ -2,14 +2,14 @@
 //! peak is lost.
 
 /// The size of the drawing, in the units of its `viewBox`, and the room around the lines for what is written there.
-pub(super) const WIDTH: f64 = 720.0;
-pub(super) const HEIGHT: f64 = 260.0;
+pub(super) const WIDTH: f64 = 600.0;
+pub(super) const HEIGHT: f64 = 230.0;
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 26.0;
-/// Stretches into which a line is cut: one for each unit or so of its width.
-const STRETCHES: usize = 600;
+/// Stretches into which a line is cut: fewer than there are pixels on a wide screen, more than an eye tells apart.
+const STRETCHES: usize = 800;
 /// Marks on an axis, about.
 const MARKS: f64 = 5.0;
 
