@@ -448,6 +448,9 @@ BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;
 
 -- v2
 
+-- What became of a job, without its progress, for the pages: the newest steps are found however often it reported.
+CREATE INDEX events_by_job_steps ON events (job, seq) WHERE transition <> 'progress';
+
 -- Those who are logged in to the pages. What is kept is the SHA-256 of a secret that is random enough not to need more.
 CREATE TABLE page_sessions (
     sha256         TEXT    PRIMARY KEY CHECK (length(sha256) = 64),

@@ -16,7 +16,7 @@ use crate::server::request::{Call, Incoming};
 use crate::server::routes::Route;
 
 /// What a page may load and do: its own assets, and nothing of anybody else. No inline script, no inline style.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Makes sure that a change was asked for on a page of ours: by what the browser says of where the request comes from,

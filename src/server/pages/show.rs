@@ -101,6 +101,19 @@ pub(super) fn count(number: i64) -> String {
     text
 }
 
+/// Gives a text up to so many characters; what is cut off shows.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+    }
+}
+
+/// Gives the first line of a text, up to so many characters.
+pub(super) fn first_line(text: &str, chars_max: usize) -> String {
+    cut(text.trim().lines().next().unwrap_or_default(), chars_max)
+}
+
 /// A phase as it is shown: a word, and the class and icon of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Badge {

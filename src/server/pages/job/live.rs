@@ -80,7 +80,7 @@ async fn draw(live: &Live, shown: &mut Shown) -> Result<String, ApiError> {
         Ok(())
     };
     let outputs = outputs(app, &job).await?;
-    shown.outputs = outputs.outputs.iter().map(|shown| shown.output.pk).collect();
+    shown.outputs = job.outputs.iter().map(|output| output.pk).collect();
     shown.is_running = job.phase == Phase::Started;
     add(outputs.render())?;
     add(steps(app, job.pk).await?.render())?;

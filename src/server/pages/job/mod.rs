@@ -24,6 +24,14 @@ use graph::Drawing;
 
 /// Transitions that the timeline shows.
 const STEPS_MAX: u32 = 100;
+/// Attempts that are listed, the newest.
+const ATTEMPTS_MAX: usize = 50;
+/// Outputs that are listed; a workflow can have any number.
+const OUTPUTS_MAX: usize = 200;
+/// Characters of a title, of a value that was given, and of an error.
+const TITLE_CHARS_MAX: usize = 300;
+const VALUE_CHARS_MAX: usize = 2_000;
+const ERROR_CHARS_MAX: usize = 20_000;
 /// Outputs whose previews are there from the start.
 const PREVIEWED_MAX: usize = 4;
 /// The largest output that is previewed from the start, in bytes.
@@ -59,6 +67,8 @@ struct Head {
     job: Job,
     looks: Looks,
     title: String,
+    /// Why it failed, if it did.
+    why: String,
     badge: Badge,
     percent: u8,
     is_meta: bool,
@@ -84,6 +94,8 @@ struct Graph {
 #[template(path = "job/outputs.html")]
 struct Outputs {
     pk: JobId,
+    /// How many there are, also those that are not listed.
+    count: usize,
     outputs: Vec<Shown>,
     total: String,
     is_over: bool,
@@ -180,7 +192,14 @@ fn head(app: &App, job: Job, looks: &Looks) -> Result<Head, ApiError> {
     let is_over = matches!(job.phase, Phase::Finished | Phase::Cancelled);
     let is_taken = job.node.is_some() || job.phase == Phase::Started || job.phase == Phase::Errored;
     Ok(Head {
-        title: if job.description.trim().is_empty() { job.template.name.clone() } else { job.description.clone() },
+        title: match show::cut(job.description.trim(), TITLE_CHARS_MAX) {
+            empty if empty.is_empty() => job.template.name.clone(),
+            title => title,
+        },
+        why: match &job.error_reason {
+            Some(reason) if !job.is_cancelled => show::cut(reason, ERROR_CHARS_MAX),
+            _ => String::new(),
+        },
         badge: Badge::of(&job),
         percent: (job.progress_amount * 100.0) as u8,
         is_meta,
@@ -208,13 +227,14 @@ async fn graph(app: &App, job: &Job) -> Result<Option<Graph>, ApiError> {
 async fn outputs(app: &App, job: &Job) -> Result<Outputs, ApiError> {
     let outputs = app.store.live_outputs(job.pk).await?;
     let total = show::bytes(outputs.iter().map(|output| output.size).sum());
-    let shown = outputs.into_iter().enumerate().map(|(place, output)| Shown {
+    let count = outputs.len();
+    let shown = outputs.into_iter().take(OUTPUTS_MAX).enumerate().map(|(place, output)| Shown {
         size: show::bytes(output.size),
         is_open: place < PREVIEWED_MAX && output.size <= PREVIEWED_BYTES_MAX,
         output,
     });
     let is_over = matches!(job.phase, Phase::Finished | Phase::Cancelled | Phase::Errored);
-    Ok(Outputs { pk: job.pk, outputs: shown.collect(), total, is_over })
+    Ok(Outputs { pk: job.pk, count, outputs: shown.collect(), total, is_over })
 }
 
 async fn steps(app: &App, pk: JobId) -> Result<Steps, ApiError> {
@@ -230,10 +250,13 @@ async fn steps(app: &App, pk: JobId) -> Result<Steps, ApiError> {
         let reason = reason.and_then(|data| data.get("reason")?.as_str().map(|reason| reason.replace('_', " ")));
         let note = if transition == Transition::Error { error.or(reason) } else { reason };
         let node = node.map(|node| Ok::<_, ApiError>((node, node_name(app, node)?))).transpose()?;
-        shown.push(ShownStep { what, kind, when: When::new(time, now), after, node, note: note.unwrap_or_default() });
+        let note = show::cut(&note.unwrap_or_default(), TITLE_CHARS_MAX);
+        shown.push(ShownStep { what, kind, when: When::new(time, now), after, node, note });
     }
     let mut attempts = Vec::new();
-    for attempt in app.store.attempts(pk).await? {
+    let all = app.store.attempts(pk).await?;
+    let earlier = all.len().saturating_sub(ATTEMPTS_MAX);
+    for attempt in all.into_iter().skip(earlier) {
         attempts.push(ShownAttempt {
             node: attempt.node.map(|node| node_name(app, node)).transpose()?.unwrap_or_default(),
             acquired: When::new(attempt.acquired, now),
@@ -280,7 +303,7 @@ fn given(values: &RawValue) -> Vec<Given> {
             Value::Number(pk) if type_name.starts_with("JobOutput") => Some(format!("/outputs/{pk}")),
             _ => None,
         };
-        Given { name, type_name, value: text, href }
+        Given { name, type_name, value: show::cut(&text, VALUE_CHARS_MAX), href }
     };
     values.into_iter().map(one).collect()
 }

@@ -8,8 +8,11 @@ use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::Phase;
 use crate::server::App;
 use crate::server::error::ApiError;
-use crate::server::pages::show::{Badge, Span, When};
+use crate::server::pages::show::{Badge, Span, When, first_line};
 use crate::wire::Job;
+
+/// Characters of a description or an error that a row holds.
+const CHARS_MAX: usize = 200;
 
 /// A job as a row of the table.
 #[derive(Template)]
@@ -67,11 +70,13 @@ pub(in crate::server::pages) fn node_name(app: &App, node: NodeId) -> Result<Str
 fn row(app: &App, job: Job, is_staff: bool, names: &mut Names) -> Result<Row, ApiError> {
     let now = app.clock.now();
     let template = format!("{} v{}", job.template.name, job.template.version);
-    let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
     Ok(Row {
         pk: job.pk,
         is_staff,
-        title: if job.description.trim().is_empty() { template.clone() } else { first_line(job.description.trim()) },
+        title: match first_line(&job.description, CHARS_MAX) {
+            empty if empty.is_empty() => template.clone(),
+            title => title,
+        },
         template,
         labels: job.labels.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
         is_meta: app.store.job_access(job.pk)?.is_some_and(|access| access.is_meta),
@@ -83,7 +88,7 @@ fn row(app: &App, job: Job, is_staff: bool, names: &mut Names) -> Result<Row, Ap
         percent: (job.progress_amount * 100.0) as u8,
         shows_progress: job.phase != Phase::Created,
         why: match job.phase {
-            Phase::Errored => first_line(job.error_reason.as_deref().unwrap_or_default()),
+            Phase::Errored => first_line(job.error_reason.as_deref().unwrap_or_default(), CHARS_MAX),
             _ => String::new(),
         },
         age: When::new(job.creation_time, now),

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::server::pages::show::cut;
+
 /// Values that are shown.
 const NODES_MAX: usize = 2_000;
 /// Levels that are open from the start.
@@ -55,7 +57,7 @@ impl Tree {
             self.is_cut = true;
             return;
         }
-        let key = shortened(key);
+        let key = cut(key, CHARS_MAX);
         match value {
             Value::Object(members) => {
                 self.open(key, format!("{{{}}}", members.len()), depth, members.len());
@@ -71,7 +73,7 @@ impl Tree {
                 }
                 self.steps.push(Step::Close);
             }
-            Value::String(text) => self.leaf(key, format!("\"{}\"", shortened(text)), "text"),
+            Value::String(text) => self.leaf(key, format!("\"{}\"", cut(text, CHARS_MAX)), "text"),
             Value::Number(number) => self.leaf(key, number.to_string(), "number"),
             Value::Bool(_) | Value::Null => self.leaf(key, value.to_string(), "word"),
         }
@@ -84,13 +86,6 @@ impl Tree {
 
     fn leaf(&mut self, key: String, value: String, kind: &'static str) {
         self.steps.push(Step::Leaf { key, value, kind });
-    }
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(CHARS_MAX) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
     }
 }
 
