@@ -20,7 +20,7 @@ use super::App;
 use super::auth::{self, Caller};
 use super::error::ApiError;
 use super::pages;
-use super::pages::form::Form;
+use super::pages::form::{Form, Parts};
 use super::pages::guard::Asker;
 use super::pages::session::Session;
 use super::routes::{Cache, Route};
@@ -64,6 +64,13 @@ impl Body {
     ) -> Self {
         let stream = stream.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())));
         Self { stream: Box::pin(stream), ended: false, silence_max }
+    }
+
+    /// Takes the body away, for a reader that has to own it; nothing is left here.
+    pub(crate) fn take(&mut self) -> Self {
+        let nothing =
+            Self { stream: Box::pin(futures_util::stream::empty()), ended: true, silence_max: self.silence_max };
+        std::mem::replace(self, nothing)
     }
 
     /// Gives the next piece; `None` at the end.
@@ -147,6 +154,8 @@ pub(crate) struct Call {
     pub(crate) session: Option<Session>,
     /// The form that came with it, if its body has been read.
     pub(crate) form: Option<Form>,
+    /// The rest of a form with files, if its reading has begun.
+    pub(crate) parts: Option<Parts>,
     pub(crate) body: Body,
 }
 
@@ -301,6 +310,7 @@ async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result
         done: Vec::new(),
         session: None,
         form: None,
+        parts: None,
         body,
     };
     let result = handle(&mut call).await;
