@@ -162,8 +162,7 @@ async fn table(app: &App) -> Result<Table, ApiError> {
 /// Gives the nodes that called last.
 pub(super) async fn newest(app: &App, max: u32) -> Result<Cards, ApiError> {
     // Sorted by what the database knows, which is some seconds old, and then by what is known here.
-    let spec =
-        json!({"order_by": [{"type": "order_by", "field": "last_seen", "ascending": false, "nulls_first": false}]});
+    let spec = json!({"order_by": [{"field": "last_seen", "ascending": false, "nulls_first": false}]});
     let selection = listing().parse(&spec)?;
     let page = app.store.page(&selection, max).await?;
     let total = match &page.next {

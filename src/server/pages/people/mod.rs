@@ -71,7 +71,7 @@ pub(in crate::server) async fn list(call: &mut Call) -> Result<Response, ApiErro
 }
 
 async fn page(call: &mut Call, new: NewUser, complaints: Complaints) -> Result<Page, ApiError> {
-    let spec = json!({"order_by": [{"type": "order_by", "field": "username"}], "include_inactive": true});
+    let spec = json!({"order_by": [{"field": "username"}], "include_inactive": true});
     let found = call.app.store.page(&listing().parse(&spec)?, USERS_MAX).await?;
     let now = call.app.clock.now();
     let shown = |user: User| {

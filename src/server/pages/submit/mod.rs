@@ -84,7 +84,7 @@ impl FormPage {
 pub(in crate::server) async fn list(call: &mut Call) -> Result<Response, ApiError> {
     let q = call.query_param("q").unwrap_or_default().trim().to_owned();
     let contains = |field: &str| json!({"type": "contains", "field": field, "sub_string": q, "case_insensitive": true});
-    let mut spec = json!({"order_by": [{"type": "order_by", "field": "name"}, {"type": "order_by", "field": "version", "ascending": false}]});
+    let mut spec = json!({"order_by": [{"field": "name"}, {"field": "version", "ascending": false}]});
     if !q.is_empty() {
         spec["expressions"] = json!([{"type": "or", "sub_expressions": [contains("name"), contains("description")]}]);
     }
