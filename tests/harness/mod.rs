@@ -1,5 +1,6 @@
 //! What the tests are written in: a server, a small language of requests, a dump of the data directory.
 
+mod browser;
 pub(crate) mod dump;
 mod lab;
 mod process;
@@ -10,6 +11,7 @@ pub(crate) mod smtp;
 mod visitor;
 mod watcher;
 
+pub(crate) use browser::Browser;
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use request::{Reply, Request};
