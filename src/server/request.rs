@@ -25,7 +25,7 @@ use super::pages::guard::Asker;
 use super::pages::session::Session;
 use super::routes::{Cache, Route};
 use super::strict;
-use super::trace::{Done, Trace};
+use super::trace::Trace;
 use super::watch::upgrade;
 
 /// The largest JSON body, in bytes.
@@ -141,8 +141,8 @@ pub(crate) struct Call {
     pub(super) caller: Option<Caller>,
     /// The name that a login tries, for the audit log.
     pub(crate) tried: Option<String>,
-    /// What was done to each of many objects at once, for the audit log.
-    pub(crate) done: Vec<Done>,
+    /// The request's id, for entries of the audit log that a handler makes.
+    pub(crate) id: HeaderValue,
     /// The session with which a page is called.
     pub(crate) session: Option<Session>,
     /// The form that came with it, if its body has been read.
@@ -239,7 +239,7 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     let is_head = incoming.method == Method::HEAD;
     let mut trace = Trace::of(&incoming);
     let asker = Asker::of(&incoming);
-    let result = guarded(respond(app.clone(), incoming, &mut trace)).await;
+    let result = guarded(respond(app.clone(), incoming, id.clone(), &mut trace)).await;
     let mut response = match (result, asker.filter(|asker| asker.is_answered_by_a_page(trace.route))) {
         (result, Some(asker)) => pages::guard::armoured(result.unwrap_or_else(|error| asker.refuse(error))),
         (Ok(response), None) => response,
@@ -266,7 +266,7 @@ async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Resu
 }
 
 /// Finds the route and goes through the checks up to the handler.
-async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result<Response, ApiError> {
+async fn respond(app: Arc<App>, incoming: Incoming, id: HeaderValue, trace: &mut Trace) -> Result<Response, ApiError> {
     let Incoming { method, path, query, headers, peer, hang_up, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
@@ -298,13 +298,13 @@ async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result
         upgrade,
         caller: None,
         tried: None,
-        done: Vec::new(),
+        id,
         session: None,
         form: None,
         body,
     };
     let result = handle(&mut call).await;
-    (trace.caller, trace.tried, trace.done) = (call.caller, call.tried.take(), std::mem::take(&mut call.done));
+    (trace.caller, trace.tried) = (call.caller, call.tried.take());
     if let Err(error) = &result
         && !call.body.ended
         && !(waits && error.status().is_client_error())
