@@ -14,11 +14,14 @@
 //! ```
 
 mod actions;
+mod blobs;
 mod call;
 mod error;
+mod files;
 mod outputs;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use tokio::sync::Mutex;
 
 use self::call::{Call, json_of, refusal};
 pub use self::error::ClientError;
+pub use self::uploads::RESUMABLE_ABOVE_BYTES;
 use crate::domain::ids::NodeId;
 use crate::wire::auth::{Access, Credentials, Refresh, Tokens};
 
