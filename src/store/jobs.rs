@@ -146,6 +146,19 @@ pub(super) fn standing(connection: &Connection, pk: JobId) -> Result<Standing, E
         })
 }
 
+/// Reads how a job stands, for a call that may say which attempt it belongs to.
+///
+/// # Errors
+/// `StaleAttempt` when that is another one than the present.
+pub(super) fn standing_at(connection: &Connection, pk: JobId, attempt: Option<i64>) -> Result<Standing, Error> {
+    let standing = standing(connection, pk)?;
+    let current = standing.attempts.number;
+    match attempt {
+        Some(attempt) if attempt != current => Err(Error::StaleAttempt { current }),
+        _ => Ok(standing),
+    }
+}
+
 /// Puts a workable job's state together; a NULL where the phase wants a value can't be, by the schema's CHECKs.
 fn state_from_row(row: &Row<'_>) -> rusqlite::Result<State> {
     let holder: Option<NodeId> = row.get(2)?;
@@ -419,11 +432,7 @@ pub struct By {
 /// Carries out one action inside a transaction.
 pub(super) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> Result<(), Error> {
     let connection = tx.connection();
-    let standing = standing(connection, job)?;
-    let current = standing.attempts.number;
-    if by.attempt.is_some_and(|attempt| attempt != current) {
-        return Err(Error::StaleAttempt { current });
-    }
+    let standing = standing_at(connection, job, by.attempt)?;
     let state = match &standing.body {
         Body::Workable(state) => state,
         Body::Meta(state) => {
@@ -476,6 +485,10 @@ pub(super) fn carry_out(
         tx.connection()
             .prepare_cached("UPDATE job_outputs SET deletion_time = ?2 WHERE job = ?1 AND deletion_time IS NULL")?
             .execute(params![job, tx.now()])?;
+        // Those that are on their way are of the same run. Their files are found by the sweep.
+        tx.connection()
+            .prepare_cached("DELETE FROM uploads WHERE job = ?1 AND finished_time IS NULL")?
+            .execute([job])?;
     }
     change_node(tx, job, node, change.node)?;
     attempts::follow(tx, job, standing, &change, node, ends)?;
