@@ -17,5 +17,6 @@ mod stories;
 mod sync_order;
 mod templates;
 mod tls;
+mod uploads;
 mod watching;
 mod workflows;
