@@ -110,3 +110,35 @@ async fn a_refusal_ends_an_upload_at_once() {
     let refused = client.upload_file(JobId(job), "late", "str", &file, |_, _| ()).await.expect_err("it is too late");
     assert_eq!((refused.status(), refused.code()), (Some(406), Some("wrong_phase")));
 }
+
+/// The upload of the example worker in Python, in pieces of 1,000 bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_in_python_uploads_in_pieces_too() {
+    let lab = Lab::start();
+    let held = lab.started().await;
+    let proxy = Proxy::before(lab.port());
+    proxy.cut(&[1_200, 1, 700]);
+    let script = format!(
+        r#"
+source = open("examples/worker.py").read().split("\nme = ")[0]
+exec(source)
+session["Node-Id"] = "{}"
+upload("/jobs/{}/outputs/{{}}/str".format("small"), b"small", 1000)
+upload("/jobs/{}/outputs/{{}}/str".format("large"), bytes(range(256)) * 50, 1000)
+"#,
+        held.node, held.job, held.job
+    );
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).env("LABRUN_PASSWORD", PASSWORD);
+    command.env("LABRUN_URL", proxy.address()).env("LABRUN_USER", lab.username(USER).await);
+    let run = tokio::task::spawn_blocking(move || command.output());
+    let Ok(output) = run.await.expect("no panic") else {
+        println!("SKIPPED: no python3");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(proxy.cuts_made(), 3);
+    let bytes = lab.get(&format!("/v1/jobs/{}/outputs/large/str", held.job)).await.expect(200).body;
+    assert_eq!(bytes, (0..=255_u8).collect::<Vec<_>>().repeat(50));
+    assert_eq!(lab.get("/v1/uploads").await.expect(200).json()[0]["received"], bytes.len());
+}
