@@ -31,6 +31,12 @@ const ROUNDS_KEPT: usize = 8;
 struct Dice(u64);
 
 impl Dice {
+    /// Mixes the seed well, so that dice of seeds that follow each other have nothing to do with each other.
+    fn new(seed: u64) -> Self {
+        let mixed = (seed ^ (seed >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
+    }
+
     fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -74,7 +80,7 @@ async fn begin(lab: &Lab, nodes: &[i64], templates: Templates, dice: &mut Dice) 
     let callers = callers(lab).await;
     let start = |node: &i64| {
         let user = Caller { node: Some(*node), ..callers.0.clone() };
-        let dice = Dice(dice.below(u64::MAX) | 1);
+        let dice = Dice::new(dice.below(u64::MAX));
         let worker = Worker { user, admin: callers.1.clone(), templates, dice, told: Told::default() };
         tokio::spawn(worker.work())
     };
@@ -92,7 +98,7 @@ async fn callers(lab: &Lab) -> (Caller, Caller) {
 async fn crash(kills: usize, seed: u64) {
     let lab = Lab::start();
     let templates = Templates { plain: lab.template().await, flow: row(&lab).await };
-    let mut dice = Dice(seed | 1);
+    let mut dice = Dice::new(seed);
     let mut nodes = Vec::new();
     for _ in 0..WORKERS {
         nodes.push(lab.node(USER).await);

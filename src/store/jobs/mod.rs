@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::params;
 
+use super::access::JobAccess;
 use super::filter::JOBS;
 use super::list::Listing;
 use super::{Error, Store, workflow};
@@ -48,8 +49,15 @@ impl Store {
     /// `Refused` and `NotNow` when the rules say no: then nothing has changed.
     pub async fn act(&self, job: JobId, by: By, verb: Verb) -> Result<wire::Job, Error> {
         self.write(move |tx| {
+            let is_nodes_verb = !matches!(verb, Verb::Cancel | Verb::Abort);
             act(tx, job, by, verb)?;
-            read(tx.connection(), job)?.ok_or(Error::NotFound)
+            let after = read(tx.connection(), job)?.ok_or(Error::NotFound)?;
+            // What a node does to a job it mostly follows up with the next call; and only workable jobs let it.
+            if is_nodes_verb {
+                let access = JobAccess { holder: after.node, is_meta: false, creator: after.creator };
+                tx.note_job(job, Some(access));
+            }
+            Ok(after)
         })
         .await
     }
@@ -105,6 +113,7 @@ impl Store {
                 }
             }
             connection.prepare_cached("DELETE FROM jobs WHERE pk = ?1")?.execute([job])?;
+            jobs.iter().for_each(|job| tx.note_job(*job, None));
             Ok(PurgedJob { was, jobs, digests: digests.into_iter().collect() })
         })
         .await

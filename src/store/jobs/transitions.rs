@@ -219,6 +219,10 @@ pub(in crate::store) fn apply(
     if changed != 1 {
         return Err(Error::Broken(format!("job {job} was not in phase {from} any more")));
     }
+    // Neither of the two changes who holds the job, and they are what a node calls most.
+    if !matches!(transition, Transition::Progress | Transition::Start) {
+        tx.note_job(job, None);
+    }
     let event = NewEvent { job, transition, node: *node, progress: *progress, error: *error_reason, description, data };
     events::append(tx, &event)
 }
