@@ -8,10 +8,12 @@ pub(crate) mod raw;
 mod request;
 #[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
 pub(crate) mod smtp;
+mod strace;
 mod watcher;
 
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use proxy::Proxy;
 pub(crate) use request::{Reply, Request};
+pub(crate) use strace::Recorder;
 pub(crate) use watcher::{Events, Piece, Said, Socket};

@@ -4,9 +4,9 @@
 //! Each worker has a node, jobs and workflows of its own, so that what it was told last is what must be there. A call
 //! that got no answer may have been done or not, but not by halves.
 
-mod caller;
-mod told;
-mod traffic;
+pub(super) mod caller;
+pub(super) mod told;
+pub(super) mod traffic;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -28,16 +28,16 @@ const ROUNDS_KEPT: usize = 8;
 
 /// Random numbers that a seed makes again (xorshift).
 #[derive(Debug, Clone)]
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
     /// Mixes the seed well, so that dice of seeds that follow each other have nothing to do with each other.
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mixed = (seed ^ (seed >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -45,9 +45,9 @@ impl Dice {
     }
 
     /// Bytes of a random length: most are small, some are large.
-    fn bytes(&mut self) -> Vec<u8> {
+    fn bytes(&mut self, bytes_max: u64) -> Vec<u8> {
         let bits = self.below(25);
-        let length = self.below((1 << bits) + 1).min(UPLOAD_BYTES_MAX);
+        let length = self.below((1 << bits) + 1).min(bytes_max);
         let mut bytes = Vec::with_capacity(length as usize + 8);
         while (bytes.len() as u64) < length {
             bytes.extend_from_slice(&self.below(u64::MAX).to_le_bytes());
@@ -81,14 +81,15 @@ async fn begin(lab: &Lab, nodes: &[i64], templates: Templates, dice: &mut Dice) 
     let start = |node: &i64| {
         let user = Caller { node: Some(*node), ..callers.0.clone() };
         let dice = Dice::new(dice.below(u64::MAX));
-        let worker = Worker { user, admin: callers.1.clone(), templates, dice, told: Told::default() };
+        let (told, upload_bytes_max) = (Told::default(), UPLOAD_BYTES_MAX);
+        let worker = Worker { user, admin: callers.1.clone(), templates, dice, upload_bytes_max, told, history: None };
         tokio::spawn(worker.work())
     };
     nodes.iter().map(start).collect()
 }
 
 /// The user and the admin, on connections of their own.
-async fn callers(lab: &Lab) -> (Caller, Caller) {
+pub(super) async fn callers(lab: &Lab) -> (Caller, Caller) {
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let base = format!("http://127.0.0.1:{}", lab.port());
     let admin = Caller { http: http.clone(), base: base.clone(), token: lab.token(ADMIN).await, node: None };
@@ -142,14 +143,14 @@ async fn crash(kills: usize, seed: u64) {
 }
 
 /// Runs `labrun verify` beside the server.
-fn verify(lab: &Lab) {
+pub(super) fn verify(lab: &Lab) {
     let dir = lab.server(|server| server.dir().to_owned());
     let output = Command::new(binary()).arg("verify").arg("--data-dir").arg(dir).output().expect("the binary runs");
     assert!(output.status.success(), "DAMAGED: {}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// Gives the seed that was asked for, or one of the moment.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let now = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.subsec_nanos().into());
     std::env::var("CRASH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(now)
 }

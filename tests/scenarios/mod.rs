@@ -12,6 +12,7 @@ mod histories;
 mod layers;
 mod mail;
 mod operations;
+mod power;
 mod retention;
 mod stories;
 mod sync_order;

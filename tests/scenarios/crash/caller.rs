@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 #[derive(Debug, Clone)]
-pub(super) struct Caller {
-    pub(super) http: reqwest::Client,
-    pub(super) base: String,
-    pub(super) token: String,
-    pub(super) node: Option<i64>,
+pub(in crate::scenarios) struct Caller {
+    pub(in crate::scenarios) http: reqwest::Client,
+    pub(in crate::scenarios) base: String,
+    pub(in crate::scenarios) token: String,
+    pub(in crate::scenarios) node: Option<i64>,
 }
 
 impl Caller {
@@ -32,14 +32,14 @@ impl Caller {
     }
 
     /// Makes a call that the rules allow; `None` when the server was killed under it.
-    pub(super) async fn done(&self, method: &str, path: &str, body: Vec<u8>) -> Option<Value> {
+    pub(in crate::scenarios) async fn done(&self, method: &str, path: &str, body: Vec<u8>) -> Option<Value> {
         let (status, body) = self.send(method, path, &[], body).await?;
         assert!((200..=201).contains(&status), "{method} {path}: {status} {}", String::from_utf8_lossy(&body));
         Some(serde_json::from_slice(&body).expect("JSON"))
     }
 
     /// Begins an upload in pieces; gives it as it is shown.
-    pub(super) async fn begin(&self, path: &str, length: usize) -> Option<Value> {
+    pub(in crate::scenarios) async fn begin(&self, path: &str, length: usize) -> Option<Value> {
         let headers = [("tus-resumable", "1.0.0".to_owned()), ("upload-length", length.to_string())];
         let (status, body) = self.send("POST", path, &headers, Vec::new()).await?;
         assert_eq!(status, 201, "POST {path}: {}", String::from_utf8_lossy(&body));
@@ -47,7 +47,12 @@ impl Caller {
     }
 
     /// Sends a piece of an upload.
-    pub(super) async fn piece(&self, path: &str, offset: usize, bytes: Vec<u8>) -> Option<(u16, Vec<u8>)> {
+    pub(in crate::scenarios) async fn piece(
+        &self,
+        path: &str,
+        offset: usize,
+        bytes: Vec<u8>,
+    ) -> Option<(u16, Vec<u8>)> {
         let headers = [
             ("tus-resumable", "1.0.0".to_owned()),
             ("upload-offset", offset.to_string()),
@@ -57,17 +62,17 @@ impl Caller {
     }
 
     /// Reads from a server that runs.
-    pub(super) async fn read(&self, path: &str) -> (u16, Vec<u8>) {
+    pub(in crate::scenarios) async fn read(&self, path: &str) -> (u16, Vec<u8>) {
         self.send("GET", path, &[], Vec::new()).await.expect("an answer")
     }
 
     /// The children of a meta-job, in order of their making, from a server that runs.
-    pub(super) async fn children(&self, parent: i64) -> Vec<Value> {
+    pub(in crate::scenarios) async fn children(&self, parent: i64) -> Vec<Value> {
         self.list_children(parent).await.expect("an answer")
     }
 
     /// The same; `None` when the server was killed under it.
-    pub(super) async fn list_children(&self, parent: i64) -> Option<Vec<Value>> {
+    pub(in crate::scenarios) async fn list_children(&self, parent: i64) -> Option<Vec<Value>> {
         let spec = json!({"expressions": [{"type": "exact", "field": "parent", "value": parent}]});
         let listed = self.done("POST", "/v1/jobs/list", spec.to_string().into()).await?;
         Some(listed.as_array().expect("a list").clone())

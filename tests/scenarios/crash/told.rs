@@ -9,7 +9,7 @@ use super::caller::Caller;
 
 /// What the server said of a job, and must keep to.
 #[derive(Debug, Clone)]
-pub(super) enum Said {
+pub(in crate::scenarios) enum Said {
     /// The job as it was shown.
     Job(Value),
     /// That it is gone for good.
@@ -18,37 +18,37 @@ pub(super) enum Said {
 
 /// An upload in pieces.
 #[derive(Debug, Clone)]
-pub(super) struct Sent {
+pub(in crate::scenarios) struct Sent {
     /// The job that it adds an output to, and the output's name.
-    pub(super) job: i64,
-    pub(super) name: String,
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::scenarios) job: i64,
+    pub(in crate::scenarios) name: String,
+    pub(in crate::scenarios) bytes: Vec<u8>,
     /// How many of them were acknowledged.
-    pub(super) acknowledged: usize,
+    pub(in crate::scenarios) acknowledged: usize,
 }
 
 /// What one worker was told.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    pub(super) jobs: BTreeMap<i64, Said>,
+#[derive(Debug, Clone, Default)]
+pub(in crate::scenarios) struct Told {
+    pub(in crate::scenarios) jobs: BTreeMap<i64, Said>,
     /// Jobs of which a call was not answered, with the call.
-    pub(super) doubtful: BTreeMap<i64, &'static str>,
+    pub(in crate::scenarios) doubtful: BTreeMap<i64, &'static str>,
     /// Name of an output to the SHA-256 of its bytes, by job.
-    pub(super) bytes: BTreeMap<(i64, String), String>,
+    pub(in crate::scenarios) bytes: BTreeMap<(i64, String), String>,
     /// Uploads in pieces that began, by key.
-    pub(super) uploads: BTreeMap<i64, Sent>,
+    pub(in crate::scenarios) uploads: BTreeMap<i64, Sent>,
     /// Meta-jobs with their two children, as far as these were seen.
-    pub(super) workflows: Vec<i64>,
-    pub(super) answers: u64,
+    pub(in crate::scenarios) workflows: Vec<i64>,
+    pub(in crate::scenarios) answers: u64,
 }
 
 /// What was looked at.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Count {
-    pub(super) jobs: usize,
-    pub(super) outputs: usize,
-    pub(super) uploads: usize,
-    pub(super) workflows: usize,
+pub(in crate::scenarios) struct Count {
+    pub(in crate::scenarios) jobs: usize,
+    pub(in crate::scenarios) outputs: usize,
+    pub(in crate::scenarios) uploads: usize,
+    pub(in crate::scenarios) workflows: usize,
 }
 
 impl std::ops::AddAssign for Count {
@@ -60,18 +60,18 @@ impl std::ops::AddAssign for Count {
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::scenarios) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Gives the outputs that a job is shown with.
-pub(super) fn outputs(job: &Value) -> &Vec<Value> {
+pub(in crate::scenarios) fn outputs(job: &Value) -> &Vec<Value> {
     job["outputs"].as_array().expect("a list")
 }
 
 impl Told {
     /// Holds what was said against what is there. `worker` calls as the one who was told.
-    pub(super) async fn hold(&self, worker: &Caller) -> Count {
+    pub(in crate::scenarios) async fn hold(&self, worker: &Caller) -> Count {
         let mut count = Count::default();
         for (pk, said) in &self.jobs {
             count.jobs += 1;
