@@ -1,6 +1,6 @@
 //! labrun: a job server that ships beside a lab instrument. One binary, one data directory, one command.
 //!
-//! The map of the house. Arrows point down only: `cli` → `client` → `wire` → `domain`;
+//! The map of the house. Arrows point down only: `cli` → `worker` → `client` → `wire` → `domain`;
 //! `server` → `store`, `blobs`, `filter`, `wire` → `domain`. `ARCHITECTURE.md` says more.
 
 pub mod blobs;

@@ -14,6 +14,7 @@
 //! ```
 
 mod call;
+mod claims;
 mod error;
 mod jobs;
 mod login;
@@ -44,6 +45,7 @@ use crate::wire::list::ListSpec;
 pub struct Client {
     shared: Arc<Shared>,
     node: Option<NodeId>,
+    attempt: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -62,13 +64,20 @@ impl Client {
     }
 
     fn new(server: Server, login: Login) -> Self {
-        Self { shared: Arc::new(Shared { server, login }), node: None }
+        Self { shared: Arc::new(Shared { server, login }), node: None, attempt: None }
     }
 
     /// Gives a client for the same user that makes its calls on behalf of a node.
     #[must_use]
     pub fn for_node(&self, node: NodeId) -> Self {
-        Self { shared: Arc::clone(&self.shared), node: Some(node) }
+        Self { shared: Arc::clone(&self.shared), node: Some(node), attempt: None }
+    }
+
+    /// Gives a client whose calls belong to one attempt of a job: once the job is at another, they are 409 and change
+    /// nothing (contract §11).
+    #[must_use]
+    pub fn for_attempt(&self, attempt: i64) -> Self {
+        Self { attempt: Some(attempt), ..self.clone() }
     }
 
     /// Gives the node that calls are made for.
@@ -126,6 +135,9 @@ impl Client {
             let mut request = call.request(server).await?.bearer_auth(&token);
             if let Some(node) = self.node {
                 request = request.header("Node-Id", node.0);
+            }
+            if let Some(attempt) = self.attempt {
+                request = request.header("Attempt", attempt);
             }
             let answer = request.send().await?;
             if answer.status() == reqwest::StatusCode::UNAUTHORIZED && refused.is_none() && login.renews() {
