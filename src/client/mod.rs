@@ -13,9 +13,11 @@
 //! # }
 //! ```
 
+mod blobs;
 mod call;
 mod claims;
 mod error;
+mod files;
 mod jobs;
 mod login;
 mod nodes;
@@ -24,6 +26,7 @@ mod server;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod users;
 
 use std::sync::Arc;
@@ -37,6 +40,7 @@ use self::call::{Call, json_of, refusal};
 pub use self::error::ClientError;
 use self::login::Login;
 pub use self::server::Server;
+pub use self::uploads::RESUMABLE_ABOVE_BYTES;
 use crate::domain::ids::NodeId;
 use crate::wire::list::ListSpec;
 
