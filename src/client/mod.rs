@@ -16,12 +16,14 @@
 mod blobs;
 mod call;
 mod error;
+mod fetch;
 mod files;
 mod jobs;
 mod login;
 mod nodes;
 mod outputs;
 mod server;
+mod streams;
 mod templates;
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ use self::call::{Call, json_of, refusal};
 pub use self::error::ClientError;
 use self::login::Login;
 pub use self::server::Server;
+pub use self::streams::{ByteStream, Event, Events, Page};
 pub use self::uploads::RESUMABLE_ABOVE_BYTES;
 use crate::domain::ids::NodeId;
 use crate::wire::list::ListSpec;
