@@ -82,11 +82,23 @@ pub(crate) struct Connection {
     password_file: Option<PathBuf>,
 
     /// Certificates to trust under https, PEM, instead of those that this machine trusts
-    #[arg(long, env = "LABRUN_CA_FILE", value_name = "FILE", global = true, help_heading = "Which server, and as whom")]
+    #[arg(
+        long,
+        env = "LABRUN_CA_FILE",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Which server, and as whom"
+    )]
     ca_file: Option<PathBuf>,
 
     /// Data directory of a server on this machine: who owns it needs no password [default: the platform's]
-    #[arg(long, env = "LABRUN_DATA_DIR", value_name = "DIR", global = true, help_heading = "Which server, and as whom")]
+    #[arg(
+        long,
+        env = "LABRUN_DATA_DIR",
+        value_name = "DIR",
+        global = true,
+        help_heading = "Which server, and as whom"
+    )]
     data_dir: Option<PathBuf>,
 }
 
@@ -159,6 +171,11 @@ impl Connection {
         server(&self.address()?, self.ca_file.as_deref())
     }
 
+    /// Gives the way to a server that was logged in at with these certificates; those of the arguments go first.
+    pub(super) fn server_trusting(&self, address: &str, ca_file: Option<&Path>) -> anyhow::Result<Server> {
+        server(address, self.ca_file.as_deref().or(ca_file))
+    }
+
     /// Gives the file of certificates to trust, as a path that holds in other folders too.
     pub(super) fn ca_file(&self) -> anyhow::Result<Option<PathBuf>> {
         self.ca_file.as_deref().map(std::path::absolute).transpose().context("the current folder can't be read")
@@ -192,14 +209,9 @@ impl Connection {
             Some(Err(error)) if self.data_dir.is_some() && named.is_none() => return Err(error.into()),
             Some(Err(_)) | None => None,
         };
-        let address = match named {
-            Some(address) => address.trim_end_matches('/').to_owned(),
-            None => {
-                let last = logins.last().filter(|_| self.data_dir.is_none());
-                let address = last.or_else(|| owner.as_ref().map(Owner::address)).unwrap_or(DEFAULT_SERVER);
-                return Ok((address.to_owned(), owner.filter(|owner| is_same(address, owner.address()))));
-            }
-        };
+        let last = logins.last().filter(|_| self.data_dir.is_none());
+        let own = owner.as_ref().map(Owner::address);
+        let address = named.as_deref().or(last).or(own).unwrap_or(DEFAULT_SERVER).trim_end_matches('/').to_owned();
         let owner = owner.filter(|owner| is_same(&address, owner.address()));
         Ok((address, owner))
     }
@@ -230,14 +242,22 @@ fn server(address: &str, ca_file: Option<&Path>) -> anyhow::Result<Server> {
 /// loopback.
 fn is_same(address: &str, announced: &str) -> bool {
     let (Ok(address), Ok(announced)) = (Url::parse(address), Url::parse(announced)) else { return false };
-    let is_loopback = address.host_str().is_some_and(|host| {
-        let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-    });
-    is_loopback
+    names_loopback(&address)
         && address.path() == "/"
         && address.scheme() == announced.scheme()
         && address.port_or_known_default() == announced.port_or_known_default()
+}
+
+/// Says whether an address is on this machine, so that what is sent there crosses no network.
+pub(super) fn is_on_loopback(address: &str) -> bool {
+    Url::parse(address).is_ok_and(|url| names_loopback(&url))
+}
+
+fn names_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    })
 }
 
 #[cfg(test)]

@@ -4,12 +4,20 @@
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes that may wait to be written; lines beyond are dropped and counted.
 const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// How long the first of the waiting lines waits for others. Waking the thread for each line cost each request as much
+/// as the rest of a cheap request (`benches/RESULTS.md`).
+const GATHER: Duration = Duration::from_millis(20);
+
+/// With this many bytes waiting, they are written at once.
+const GATHER_BYTES_MAX: usize = WAITING_BYTES_MAX / 4;
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -76,6 +84,14 @@ struct Waiting {
     bytes: Vec<u8>,
     dropped: u64,
     has_ended: bool,
+    /// Whether the thread sleeps until it is told that there is something to do.
+    is_asleep: bool,
+}
+
+impl Waiting {
+    fn has_work(&self) -> bool {
+        !self.bytes.is_empty() || self.dropped > 0 || self.has_ended
+    }
 }
 
 impl Lines {
@@ -94,10 +110,11 @@ impl Lines {
             waiting.dropped += 1;
             return;
         }
-        let was_empty = waiting.bytes.is_empty();
         waiting.bytes.extend_from_slice(line);
+        let is_much = waiting.bytes.len() >= GATHER_BYTES_MAX;
+        let wake = std::mem::take(&mut waiting.is_asleep) || is_much;
         drop(waiting);
-        if was_empty {
+        if wake {
             self.0.1.notify_one();
         }
     }
@@ -107,9 +124,14 @@ impl Lines {
         let mut bytes = Vec::new();
         loop {
             let mut waiting = self.waiting();
-            while waiting.bytes.is_empty() && waiting.dropped == 0 && !waiting.has_ended {
+            while !waiting.has_work() {
+                waiting.is_asleep = true;
                 waiting = self.0.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
+            waiting.is_asleep = false;
+            let is_little = |waiting: &mut Waiting| waiting.bytes.len() < GATHER_BYTES_MAX && !waiting.has_ended;
+            let gathered = self.0.1.wait_timeout_while(waiting, GATHER, is_little);
+            let mut waiting = gathered.unwrap_or_else(PoisonError::into_inner).0;
             let is_last = waiting.has_ended;
             std::mem::swap(&mut bytes, &mut waiting.bytes);
             let dropped = std::mem::take(&mut waiting.dropped);

@@ -2,12 +2,17 @@
 
 mod backup;
 mod check;
+mod connect;
+mod exit;
+mod login;
+mod logins;
 mod logs;
 mod notifications;
 mod place;
 mod progress;
 mod restore;
 mod retention;
+mod screen;
 mod serve;
 mod token;
 mod verify;
@@ -16,6 +21,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+
+pub use exit::{Exit, is_closed_pipe};
 
 /// A job server that ships beside a lab instrument: one binary, one data directory, one command.
 #[derive(Debug, Parser)]
@@ -29,6 +36,9 @@ pub struct Arguments {
 enum Command {
     // Boxed for its many flags: the others are a fraction of its size.
     Serve(Box<serve::Serve>),
+    Login(login::Login),
+    Logout(login::Logout),
+    Whoami(login::Whoami),
     Token(token::Token),
     Check(check::Check),
     Verify(verify::Verify),
@@ -42,24 +52,39 @@ impl Arguments {
     ///
     /// # Errors
     /// A sentence for people.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
-            Command::Serve(serve) => serve.run(),
-            Command::Token(token) => token.run(),
-            Command::Check(check) => check.run(),
-            Command::Verify(verify) => verify.run(),
-            Command::Backup(backup) => backup.run(),
-            Command::Restore(restore) => restore.run(),
-            Command::Retention(retention) => retention.run(),
+            Command::Serve(serve) => serve.run()?,
+            Command::Login(login) => return calling(login.run()),
+            Command::Logout(logout) => return calling(logout.run()),
+            Command::Whoami(whoami) => return calling(whoami.run()),
+            Command::Token(token) => return calling(token.run()),
+            Command::Check(check) => check.run()?,
+            Command::Verify(verify) => verify.run()?,
+            Command::Backup(backup) => backup.run()?,
+            Command::Restore(restore) => restore.run()?,
+            Command::Retention(retention) => retention.run()?,
         }
+        Ok(Exit::Done)
     }
+}
+
+/// Runs a command that calls a server.
+fn calling(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("the runtime can't be started")?.block_on(command)
+}
+
+/// Makes a sentence fit for a terminal: parts of it may come from a server.
+pub fn plain(sentence: &str) -> String {
+    screen::text::plain_lines(sentence)
 }
 
 /// Reads a secret from the first line of a file.
 fn first_line(file: &Path) -> anyhow::Result<String> {
     let text =
-        std::fs::read_to_string(file).with_context(|| format!("the password file {} can't be read", file.display()))?;
+        std::fs::read_to_string(file).with_context(|| format!("the secret in {} can't be read", file.display()))?;
     let line = text.lines().next().unwrap_or_default().to_owned();
-    anyhow::ensure!(!line.is_empty(), "the password file {} is empty", file.display());
+    anyhow::ensure!(!line.is_empty(), "the first line of {} is empty", file.display());
     Ok(line)
 }

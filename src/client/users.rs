@@ -12,6 +12,11 @@ use crate::wire::user::NewUser;
 
 /// Every method fails as `ClientError` tells; the statuses named are those that a right call may meet.
 impl Client {
+    /// Gives the user that this client calls as.
+    pub async fn whoami(&self) -> Result<User, ClientError> {
+        self.get("/v1/auth/whoami".to_owned()).await
+    }
+
     /// Gives a user. For the staff, and for the user itself.
     pub async fn user(&self, user: UserId) -> Result<User, ClientError> {
         self.get(format!("/v1/users/{user}")).await

@@ -120,6 +120,7 @@ fn server_action(schemas: &mut Schemas, name: &str, operation: &mut Operation) -
             operation.errors = &[401];
             json!({"type": "object"})
         }
+        "auth.whoami" => schemas.of::<wire::User>(),
         "tokens.create" => {
             operation.body = wanted(schemas.of::<wire::token::NewApiToken>());
             return vec![(201, Answer::Json(schemas.of::<wire::token::MadeApiToken>()))];
