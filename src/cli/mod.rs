@@ -16,6 +16,7 @@ mod screen;
 mod serve;
 mod token;
 mod verify;
+mod work;
 
 use std::path::Path;
 
@@ -34,8 +35,9 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    // Boxed for its many flags: the others are a fraction of its size.
+    // Boxed for their many flags: the others are a fraction of their size.
     Serve(Box<serve::Serve>),
+    Work(Box<work::Work>),
     Login(login::Login),
     Logout(login::Logout),
     Whoami(login::Whoami),
@@ -55,6 +57,7 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Serve(serve) => serve.run()?,
+            Command::Work(work) => return work.run(),
             Command::Login(login) => return calling(login.run()),
             Command::Logout(logout) => return calling(logout.run()),
             Command::Whoami(whoami) => return calling(whoami.run()),

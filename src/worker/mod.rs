@@ -186,6 +186,11 @@ impl Worker {
         Ok(Self { client, settings: Arc::new(settings), work, machine, nodes })
     }
 
+    /// Gives the server's address.
+    pub fn server(&self) -> &str {
+        self.client.address()
+    }
+
     /// Gives the nodes, one a slot.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
