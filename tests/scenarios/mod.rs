@@ -18,4 +18,5 @@ mod sync_order;
 mod templates;
 mod tls;
 mod watching;
+mod worker;
 mod workflows;
