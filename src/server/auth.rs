@@ -375,9 +375,16 @@ impl Standing {
                 }
             }
             Target::Job => {
-                let access = app.store.job_access(JobId(pk), node)?.ok_or_else(ApiError::not_found)?;
+                let job = JobId(pk);
+                let access = app.store.job_access(job)?.ok_or_else(ApiError::not_found)?;
                 standing.is_holder = node.is_some() && access.holder == node;
-                standing.is_worker = access.is_callers_work;
+                // Asked only where it decides.
+                standing.is_worker = match node {
+                    Some(node) if route.who == Who::HolderOrWorker && !standing.is_holder => {
+                        app.store.works_on(node, job)?
+                    }
+                    _ => false,
+                };
                 standing.is_meta = access.is_meta;
                 standing.is_creator = access.creator == user;
             }

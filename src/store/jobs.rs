@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
 
+use super::access::JobAccess;
 use super::attempts::{self, Ends};
 use super::events::{self, NewEvent};
 use super::filter::JOBS;
@@ -255,6 +256,10 @@ pub(super) fn apply(
     if changed != 1 {
         return Err(Error::Broken(format!("job {job} was not in phase {from} any more")));
     }
+    // Neither of the two changes who holds the job, and they are what a node calls most.
+    if !matches!(transition, Transition::Progress | Transition::Start) {
+        tx.note_job(job, None);
+    }
     let event = NewEvent { job, transition, node: *node, progress: *progress, error: *error_reason, description, data };
     events::append(tx, &event)
 }
@@ -337,8 +342,15 @@ impl Store {
     /// `Refused` and `NotNow` when the rules say no: then nothing has changed.
     pub async fn act(&self, job: JobId, by: By, verb: Verb) -> Result<wire::Job, Error> {
         self.write(move |tx| {
+            let is_nodes_verb = !matches!(verb, Verb::Cancel | Verb::Abort);
             act(tx, job, by, verb)?;
-            read(tx.connection(), job)?.ok_or(Error::NotFound)
+            let after = read(tx.connection(), job)?.ok_or(Error::NotFound)?;
+            // What a node does to a job it mostly follows up with the next call; and only workable jobs let it.
+            if is_nodes_verb {
+                let access = JobAccess { holder: after.node, is_meta: false, creator: after.creator };
+                tx.note_job(job, Some(access));
+            }
+            Ok(after)
         })
         .await
     }
@@ -401,6 +413,8 @@ impl Store {
                 .query_map([job], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             connection.prepare_cached("DELETE FROM jobs WHERE pk = ?1")?.execute([job])?;
+            let jobs: Vec<JobId> = jobs;
+            jobs.iter().for_each(|job| tx.note_job(*job, None));
             Ok(PurgedJob { was, jobs, digests })
         })
         .await
