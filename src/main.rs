@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use labrun::cli::{Arguments, Exit, is_closed_pipe, plain};
+use labrun::cli::{Arguments, Exit, is_closed_pipe, sentence};
 
 fn main() -> ExitCode {
     match Arguments::parse().run() {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("labrun: {}", plain(&format!("{error:#}")));
+            eprintln!("labrun: {}", sentence(&error));
             Exit::of(&error).into()
         }
     }

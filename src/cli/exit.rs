@@ -62,6 +62,40 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         && error.chain().any(|cause| cause.downcast_ref().is_some_and(is_closed))
 }
 
+/// Writes an error as a sentence for people, fit for a terminal.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut parts = Vec::new();
+    for cause in error.chain() {
+        parts.push(cause.to_string());
+        // What a client error says ends with what its own cause has to say.
+        if let Some(error) = cause.downcast_ref::<ClientError>() {
+            parts.extend(hint(error));
+            break;
+        }
+    }
+    super::screen::text::plain_lines(&parts.join(": "))
+}
+
+/// Gives what helps further with an answer that was a no, or with none.
+fn hint(error: &ClientError) -> Option<String> {
+    match error {
+        ClientError::Refused { status: 401, .. } => Some("`labrun login` logs in anew".to_owned()),
+        ClientError::Refused { body, .. } => {
+            let problems = serde_json::to_value(body.errors.as_ref()?).ok()?;
+            let problems = problems.as_object()?.iter().map(|(field, problems)| {
+                let problems: Vec<&str> = problems.as_array()?.iter().filter_map(serde_json::Value::as_str).collect();
+                Some(format!("{field}: {}", problems.join(" ")))
+            });
+            Some(problems.collect::<Option<Vec<_>>>()?.join("; "))
+        }
+        ClientError::Transport(error) => {
+            let url = error.url()?;
+            Some(format!("is a server running at {}?", url.origin().ascii_serialization()))
+        }
+        _ => None,
+    }
+}
+
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some(failure.exit);

@@ -4,9 +4,11 @@ mod backup;
 mod check;
 mod connect;
 mod exit;
+mod job;
 mod login;
 mod logins;
 mod logs;
+mod node;
 mod notifications;
 mod place;
 mod progress;
@@ -14,7 +16,10 @@ mod restore;
 mod retention;
 mod screen;
 mod serve;
+mod shell;
+mod template;
 mod token;
+mod user;
 mod verify;
 mod work;
 
@@ -23,7 +28,7 @@ use std::path::Path;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-pub use exit::{Exit, is_closed_pipe};
+pub use exit::{Exit, is_closed_pipe, sentence};
 
 /// A job server that ships beside a lab instrument: one binary, one data directory, one command.
 #[derive(Debug, Parser)]
@@ -38,15 +43,21 @@ enum Command {
     // Boxed for their many flags: the others are a fraction of their size.
     Serve(Box<serve::Serve>),
     Work(Box<work::Work>),
+    Job(Box<job::Job>),
+    Template(template::Template),
+    Node(node::Node),
+    User(user::User),
+    Token(token::Token),
     Login(login::Login),
     Logout(login::Logout),
     Whoami(login::Whoami),
-    Token(token::Token),
     Check(check::Check),
     Verify(verify::Verify),
     Backup(backup::Backup),
     Restore(restore::Restore),
     Retention(retention::Retention),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 impl Arguments {
@@ -58,6 +69,10 @@ impl Arguments {
         match self.command {
             Command::Serve(serve) => serve.run()?,
             Command::Work(work) => return work.run(),
+            Command::Job(job) => return calling(job.run()),
+            Command::Template(template) => return calling(template.run()),
+            Command::Node(node) => return calling(node.run()),
+            Command::User(user) => return calling(user.run()),
             Command::Login(login) => return calling(login.run()),
             Command::Logout(logout) => return calling(logout.run()),
             Command::Whoami(whoami) => return calling(whoami.run()),
@@ -67,6 +82,8 @@ impl Arguments {
             Command::Backup(backup) => backup.run()?,
             Command::Restore(restore) => restore.run()?,
             Command::Retention(retention) => retention.run()?,
+            Command::Completions(completions) => completions.run()?,
+            Command::Man(man) => man.run()?,
         }
         Ok(Exit::Done)
     }
@@ -76,11 +93,6 @@ impl Arguments {
 fn calling(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("the runtime can't be started")?.block_on(command)
-}
-
-/// Makes a sentence fit for a terminal: parts of it may come from a server.
-pub fn plain(sentence: &str) -> String {
-    screen::text::plain_lines(sentence)
 }
 
 /// Reads a secret from the first line of a file.

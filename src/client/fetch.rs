@@ -113,3 +113,11 @@ async fn length_of(part: &Path) -> Result<u64, ClientError> {
         Err(error) => Err(ClientError::file(part)(error)),
     }
 }
+
+/// Gives the SHA-256 of a file in hex, read in constant memory.
+///
+/// # Errors
+/// `File` when it can't be read.
+pub async fn sha256_of(file: &Path) -> Result<String, ClientError> {
+    Ok(hash_of(file).await?.0)
+}

@@ -2,6 +2,7 @@
 //!
 //! The verbs go out as POST, which no cache on the way may answer or repeat (contract §1).
 
+use reqwest::header::HeaderName;
 use serde_json::Value;
 
 use super::call::{Call, json_of};
@@ -11,10 +12,19 @@ use crate::wire::Job;
 use crate::wire::job::{Finish, NewJob};
 use crate::wire::list::ListSpec;
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// Every method fails as `ClientError` tells; the statuses named are those that a right call may meet.
 impl Client {
     async fn verb(&self, job: JobId, verb: &str) -> Result<Job, ClientError> {
         json_of(self.send(&Call::post(format!("/v1/jobs/{job}/{verb}"))).await?).await
+    }
+
+    /// Makes a job as `create_job` does, once for a key of the caller's choice: called again with the same key and job,
+    /// it gives the same one. 409 when the key was used for another job.
+    pub async fn create_job_once(&self, template: TemplateId, job: &NewJob, key: &str) -> Result<Job, ClientError> {
+        let call = Call::post(format!("/v1/job-templates/{template}/create-job")).json(job)?;
+        json_of(self.send(&call.header(IDEMPOTENCY_KEY, key.to_owned())).await?).await
     }
 
     /// Makes a job. 400 when an input or parameter does not fit, 406 when the template is deleted.

@@ -40,6 +40,7 @@ use serde_json::Value;
 
 use self::call::{Call, json_of, refusal};
 pub use self::error::ClientError;
+pub use self::fetch::sha256_of;
 use self::login::Login;
 pub use self::server::Server;
 pub use self::streams::{ByteStream, Event, Events, Page};

@@ -20,7 +20,7 @@ mod deliver;
 mod inputs;
 mod limits;
 mod log;
-mod names;
+pub(crate) mod names;
 mod node;
 mod outputs;
 mod process;

@@ -1,5 +1,6 @@
 //! What commands print: tables and lines for people, JSON for programs.
 
+pub(super) mod bars;
 pub(super) mod table;
 pub(super) mod text;
 

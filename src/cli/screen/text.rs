@@ -71,9 +71,53 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.0}%", (share * 100.0).floor())
 }
 
+/// Makes a log fit for a terminal as it comes, whose pieces may end in the middle of a character.
+#[derive(Debug, Default)]
+pub(crate) struct Terminal {
+    rest: Vec<u8>,
+}
+
+impl Terminal {
+    /// Gives the next piece. Colours are taken out, all else that steers a terminal is written out; what is no UTF-8
+    /// becomes a replacement character.
+    pub(crate) fn safe(&mut self, bytes: &[u8]) -> String {
+        self.rest.extend_from_slice(bytes);
+        // Up to the last line's end, so that no character and no colour is cut; a long line without one goes as it is.
+        let end = match self.rest.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => end + 1,
+            None if self.rest.len() > 1 << 16 => self.rest.len(),
+            None => return String::new(),
+        };
+        let piece: Vec<u8> = self.rest.drain(..end).collect();
+        safe(&piece)
+    }
+
+    /// Gives what is left at the end.
+    pub(crate) fn last(&mut self) -> String {
+        safe(&std::mem::take(&mut self.rest))
+    }
+}
+
+fn safe(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    plain_lines(&console::strip_ansi_codes(&text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_comes_through_without_its_colours_and_its_tricks() {
+        let mut terminal = Terminal::default();
+        let (first, rest) = "2mgrün".as_bytes().split_at(5);
+        let mut out = String::new();
+        for piece in [b"\x1b[3", first, rest, b"\x1b[0m\r\n50%\r\xff\x1b[2Jx\n", b"\x1b]0;title\x07\nend"] {
+            out += &terminal.safe(piece);
+        }
+        assert_eq!(out, "grün\n50%\\r\u{fffd}x\n\n");
+        assert_eq!(terminal.last(), "end");
+    }
 
     #[test]
     fn nothing_that_steers_a_terminal_comes_through() {

@@ -299,17 +299,11 @@ fn job_action(schemas: &mut Schemas, action: &str, operation: &mut Operation) ->
     vec![(200, Answer::Json(answer))]
 }
 
-/// A job on its way in, with what the wire type leaves to older servers' clients.
+/// A job on its way in, with what the wire type leaves out.
 fn new_job(schemas: &mut Schemas) -> Value {
     json!({"allOf": [schemas.of::<wire::job::NewJob>(), {"type": "object", "properties": {
         "notification_override": {"type": "object"},
         "child_notification_overrides": {"type": "object"},
-        "priority": {"type": "integer", "default": 0},
-        "max_attempts": {"type": "integer", "minimum": 1, "default": 1},
-        "retry_delay": {"type": "number", "minimum": 0},
-        "timeout": {"type": ["number", "null"]},
-        "hold": {"type": "boolean", "default": false},
-        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
     }}]})
 }
 
