@@ -86,7 +86,9 @@ fn hint(error: &ClientError) -> Option<String> {
                 let problems: Vec<&str> = problems.as_array()?.iter().filter_map(serde_json::Value::as_str).collect();
                 Some(format!("{field}: {}", problems.join(" ")))
             });
-            Some(problems.collect::<Option<Vec<_>>>()?.join("; "))
+            let problems = problems.collect::<Option<Vec<_>>>()?.join("; ");
+            // Of a single problem the sentence tells already.
+            (!body.detail.contains(&problems)).then_some(problems)
         }
         ClientError::Transport(error) => {
             let url = error.url()?;

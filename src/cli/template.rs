@@ -202,27 +202,33 @@ async fn show(client: &Client, screen: Screen, named: &str) -> anyhow::Result<()
         return Ok(screen.json(&client.json("GET", &format!("/v1/job-templates/{}", template.pk), None).await?)?);
     }
     let now = SystemClock.now();
-    screen.pairs(&[
+    let mut pairs = vec![
         ("template", format!("{}@{} (key {})", plain(&template.name), template.version, template.pk)),
         ("description", plain_lines(&template.description)),
         ("scope", plain(&template.scope)),
         ("domain", plain(template.domain.as_deref().unwrap_or_default())),
         ("imported", moment(Some(template.creation_time), now)),
         ("deleted", moment(template.deletion_time, now)),
-    ])?;
+    ];
     match &template.kind {
-        Kind::Workable(workable) => show_workable(screen, workable),
-        Kind::Meta(meta) => show_meta(screen, meta),
+        Kind::Workable(workable) => {
+            pairs.extend([
+                ("contract", plain(&workable.contract)),
+                ("executor", plain(&workable.executor_class)),
+                ("packages", plain_lines(&workable.required_packages)),
+                ("body", plain_lines(&workable.body)),
+            ]);
+            screen.pairs(&pairs)?;
+            show_workable(screen, workable)
+        }
+        Kind::Meta(meta) => {
+            screen.pairs(&pairs)?;
+            show_meta(screen, meta)
+        }
     }
 }
 
 fn show_workable(screen: Screen, workable: &Workable) -> anyhow::Result<()> {
-    screen.pairs(&[
-        ("contract", plain(&workable.contract)),
-        ("executor", plain(&workable.executor_class)),
-        ("packages", plain(&workable.required_packages)),
-        ("body", plain_lines(&workable.body)),
-    ])?;
     let columns =
         |title| [Column::text(title), Column::text("TYPES").down_to(12), Column::text("HELP").down_to(16).rank(1)];
     let mut inputs = Table::new(&columns("INPUT"));

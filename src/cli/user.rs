@@ -62,17 +62,20 @@ enum Action {
     /// Keep a user out: its tokens are void at once
     Disable {
         /// Name or key of the user
-        user: String,
+        #[arg(value_name = "USER")]
+        named: String,
     },
     /// Let a user in again
     Enable {
         /// Name or key of the user
-        user: String,
+        #[arg(value_name = "USER")]
+        named: String,
     },
     /// Set a user's password: its logins are void at once, its API tokens stay
     Password {
         /// Name or key of the user [default: oneself]
-        user: Option<String>,
+        #[arg(value_name = "USER")]
+        named: Option<String>,
         #[command(flatten)]
         password: NewPassword,
     },
@@ -90,15 +93,16 @@ struct NewPassword {
 }
 
 impl NewPassword {
-    /// Gives the password, and whether it was made here.
-    fn get(self, of: &str) -> anyhow::Result<(String, bool)> {
+    /// Gives the password, and once more to be shown if it was made here.
+    fn get(self, of: &str) -> anyhow::Result<(String, Option<String>)> {
         if let Some(file) = self.new_password_file {
-            return Ok((super::first_line(&file)?, false));
+            return Ok((super::first_line(&file)?, None));
         }
         if self.generate {
             let mut bytes = [0_u8; 12];
             getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
-            return Ok((bytes.iter().map(|byte| format!("{byte:02x}")).collect(), true));
+            let made: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            return Ok((made.clone(), Some(made)));
         }
         if !std::io::stdin().is_terminal() {
             return Err(Failure::usage(
@@ -114,7 +118,7 @@ impl NewPassword {
         if password != ask("Once more: ".to_owned()).context("the password can't be read")? {
             return Err(Failure::usage("the two passwords are not the same"));
         }
-        Ok((password, false))
+        Ok((password, None))
     }
 }
 
@@ -133,46 +137,49 @@ impl User {
         let (screen, client) = (self.look.screen(), self.connection.client().await?);
         match self.action {
             Action::Create { name, staff, first_name, last_name, email, password } => {
-                let (password, is_made) = password.get(&name)?;
-                let shown = is_made.then(|| password.clone());
+                let (password, made) = password.get(&name)?;
                 let new = NewUser { username: name, password, first_name, last_name, email, is_staff: staff };
-                let user = client.create_user(&new).await?;
-                if screen.wants_json() {
-                    let mut user = serde_json::to_value(&user)?;
-                    if let Some(password) = shown {
-                        user["password"] = password.into();
-                    }
-                    screen.json(&user)?;
-                } else {
-                    screen.line(&format!("user {} made with key {}", plain(&user.username), user.pk))?;
-                    tell_password(screen, shown)?;
-                }
+                let user = serde_json::to_value(client.create_user(&new).await?)?;
+                tell(screen, user, "made", made)?;
             }
             Action::List { all } => list(&client, screen, all).await?,
-            Action::Disable { user } => {
-                change(&client, screen, &user, &json!({"is_active": false}), "disabled").await?
+            Action::Disable { named } => {
+                let user = change(&client, &named, &json!({"is_active": false})).await?;
+                tell(screen, user, "disabled", None)?;
             }
-            Action::Enable { user } => change(&client, screen, &user, &json!({"is_active": true}), "enabled").await?,
-            Action::Password { user, password } => {
-                let user = match user {
-                    Some(user) => user,
+            Action::Enable { named } => {
+                let user = change(&client, &named, &json!({"is_active": true})).await?;
+                tell(screen, user, "enabled", None)?;
+            }
+            Action::Password { named, password } => {
+                let named = match named {
+                    Some(named) => named,
                     None => client.whoami().await?.pk.to_string(),
                 };
-                let (password, is_made) = password.get(&user)?;
-                let shown = is_made.then(|| password.clone());
-                change(&client, screen, &user, &json!({"password": password}), "has a new password").await?;
-                tell_password(screen, shown)?;
+                let (password, made) = password.get(&named)?;
+                let user = change(&client, &named, &json!({"password": password})).await?;
+                tell(screen, user, "has a new password", made)?;
             }
         }
         Ok(Exit::Done)
     }
 }
 
-/// Prints a password that was made, as the one line that a program may want.
-fn tell_password(screen: Screen, made: Option<String>) -> anyhow::Result<()> {
-    if let Some(password) = made {
-        screen.note("The password is shown this once:")?;
-        screen.line(&password)?;
+/// Says what became of a user. A password that was made is the one line of the output that a program may want.
+fn tell(screen: Screen, mut user: Value, what: &str, made: Option<String>) -> anyhow::Result<()> {
+    if screen.wants_json() {
+        if let Some(password) = made {
+            user["password"] = password.into();
+        }
+        return Ok(screen.json(&user)?);
+    }
+    let about = format!("user {} (key {}) {what}", plain(user["username"].as_str().unwrap_or_default()), user["pk"]);
+    match made {
+        None => screen.line(&about)?,
+        Some(password) => {
+            screen.note(&format!("{about}; the password is shown this once:"))?;
+            screen.line(&password)?;
+        }
     }
     Ok(())
 }
@@ -188,15 +195,11 @@ async fn find(client: &Client, named: &str) -> anyhow::Result<UserId> {
     user.ok_or_else(|| Failure::not_found(format!("there is no user {}", plain(named))))
 }
 
-async fn change(client: &Client, screen: Screen, named: &str, change: &Value, what: &str) -> anyhow::Result<()> {
+/// Changes a user, and gives it as it is then.
+async fn change(client: &Client, named: &str, change: &Value) -> anyhow::Result<Value> {
     let pk = find(client, named).await?;
     let changed = client.json("PATCH", &format!("/v1/users/{pk}"), Some(change)).await;
-    let changed = changed.with_context(|| format!("user {}", plain(named)))?;
-    match screen.wants_json() {
-        true => screen.json(&changed)?,
-        false => screen.line(&format!("user {} {what}", plain(changed["username"].as_str().unwrap_or(named))))?,
-    }
-    Ok(())
+    changed.with_context(|| format!("user {}", plain(named)))
 }
 
 async fn list(client: &Client, screen: Screen, all: bool) -> anyhow::Result<()> {

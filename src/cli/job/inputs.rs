@@ -116,7 +116,10 @@ pub(super) async fn values(
     }
     let missing: Vec<&Declared> = declared.iter().filter(|input| !values.contains_key(&input.name)).collect();
     if !missing.is_empty() && template_is_workable(template) {
-        return Err(Failure::usage(format!("the template also takes {}", listed(missing.into_iter()))));
+        return Err(Failure::usage(format!(
+            "the template needs {}: give each with --input NAME=VALUE or NAME=@FILE",
+            listed(missing.into_iter())
+        )));
     }
     Ok(values)
 }

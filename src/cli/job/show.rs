@@ -1,5 +1,6 @@
 //! `labrun job show`.
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
 
@@ -39,7 +40,8 @@ const ATTEMPTS: &[Column] = &[
 
 impl Show {
     pub(super) async fn run(self, client: &Client, screen: Screen) -> anyhow::Result<Exit> {
-        let shown = client.json("GET", &format!("/v1/jobs/{}", self.pk), None).await?;
+        let shown = client.json("GET", &format!("/v1/jobs/{}", self.pk), None).await;
+        let shown = shown.with_context(|| format!("job {}", self.pk))?;
         if screen.wants_json() {
             screen.json(&shown)?;
             return Ok(Exit::Done);
