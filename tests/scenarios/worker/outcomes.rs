@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{GATE, gone, kept_log, output, submit, wait_for, wait_until};
+use super::{GATE, gone, kept_log, output, sha256, submit, wait_for, wait_until};
 use crate::harness::{ADMIN, Hands, Lab, USER, Worker, shell_template, until};
 
 #[tokio::test]
@@ -90,11 +90,6 @@ async fn files_go_in_under_readable_names_and_texts_of_any_kind_arrive_as_they_a
     // The text holds the separator itself, in its one place.
     assert_eq!(words[2..].join("|"), format!("{nasty}|-n|x0.5x|${{text}}|"));
     assert!(!std::path::Path::new("/tmp/labrun-was-here").exists());
-}
-
-fn sha256(text: &str) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]
