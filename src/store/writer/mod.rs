@@ -2,8 +2,10 @@
 //! 1), so that a yes is on disk and yet many callers share the cost of the sync.
 //!
 //! Commands queue up. A caller that finds nobody writing writes its own command, there and then: with one client a
-//! change of thread to a writer and back costs as much as the commit (`benches/RESULTS.md`). What queues up meanwhile is
-//! for the writer's thread, which goes on until nothing waits. So the turn to write is always one thread's:
+//! change of thread to a writer and back costs as much as the commit (`benches/RESULTS.md`). While commits are brisk it
+//! does so in the middle of the runtime's work, which then stands still for less time than it takes to hand that work to
+//! another thread; else the runtime is told, and goes on elsewhere. What queues up meanwhile is for the writer's thread,
+//! which goes on until nothing waits. So the turn to write is always one thread's:
 //!
 //! ```text
 //!            a caller comes                   it has written, and nothing waits
@@ -219,7 +221,11 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         if self.shared.enter(Box::new(Call::new(work, reply)), may_block())? {
-            tokio::task::block_in_place(|| self.shared.write_as_caller());
+            if self.shared.stats.pace.is_brisk() {
+                self.shared.write_as_caller();
+            } else {
+                tokio::task::block_in_place(|| self.shared.write_as_caller());
+            }
         }
         answer.await.unwrap_or(Err(Error::Closing))
     }

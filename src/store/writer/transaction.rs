@@ -237,7 +237,9 @@ impl Desk {
             tracing::error!(%error, "a transaction could not be committed");
             batch.lose(connection, &error, stats);
         }
-        stats.commit_us.observe_time(began.elapsed());
+        let took = began.elapsed();
+        stats.commit_us.observe_time(took);
+        stats.pace.note(took);
         batch
     }
 
