@@ -79,7 +79,7 @@ async fn fetch(client: &Client, job: &Job, results: &Results) -> Result<()> {
     let table = folder.join("peaks.csv");
     for (output, file) in [(&results.table, &table), (&results.plot, &folder.join("chromatogram.svg"))] {
         let Output { name, type_name, sha256, .. } = output;
-        let length = client.download_file(job.pk, name, type_name, file).await?;
+        let length = client.download_file(job.pk, name, type_name, file, |_, _| ()).await?;
         say("Fetched", &format!("{} ({length} bytes, SHA-256 {}… checked)", file.display(), &sha256[..12]));
     }
     let table = std::fs::read_to_string(table)?;
