@@ -54,6 +54,7 @@ async fn whole_job(address: &str, password: &str) -> Result<()> {
         input_values: [("chromatogram".to_owned(), TypedValue::new(path, "str"))].into(),
         parameter_values: [("prominence_mau".to_owned(), ParameterValue::Text("1.5".to_owned()))].into(),
         description: Some("quickstart".to_owned()),
+        ..NewJob::default()
     };
     let job = admin.create_job(template.pk, &new).await?;
     say("Job", &format!("{} created, on examples/data/chromatogram.csv", job.pk));
@@ -79,7 +80,7 @@ async fn fetch(client: &Client, job: &Job, results: &Results) -> Result<()> {
     let table = folder.join("peaks.csv");
     for (output, file) in [(&results.table, &table), (&results.plot, &folder.join("chromatogram.svg"))] {
         let Output { name, type_name, sha256, .. } = output;
-        let length = client.download_file(job.pk, name, type_name, file).await?;
+        let length = client.download_file(job.pk, name, type_name, file, |_, _| ()).await?;
         say("Fetched", &format!("{} ({length} bytes, SHA-256 {}… checked)", file.display(), &sha256[..12]));
     }
     let table = std::fs::read_to_string(table)?;

@@ -12,6 +12,7 @@ use super::logs;
 use super::notifications::Notifications;
 use crate::server::tls::Files;
 use crate::server::{Limits, Running, Settings};
+use crate::store::uploads::Bounds;
 
 /// Serve the jobs API until Ctrl-C or SIGTERM.
 ///
@@ -59,6 +60,16 @@ pub(super) struct Serve {
     /// What uploads must leave free on the disk, in bytes
     #[arg(long, env = "LABRUN_HEADROOM_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
     headroom_bytes: u64,
+
+    /// How long a resumable upload is kept that nobody goes on with, in seconds
+    #[arg(long, env = "LABRUN_UPLOAD_LIFETIME_S", value_name = "SECONDS",
+          default_value_t = Bounds::default().lifetime_s, value_parser = clap::value_parser!(u32).range(1..))]
+    upload_lifetime_s: u32,
+
+    /// Resumable uploads that a user may have open; one more is answered with 429
+    #[arg(long, env = "LABRUN_UPLOADS_OPEN_MAX", value_name = "COUNT",
+          default_value_t = Bounds::default().open_max, value_parser = clap::value_parser!(u32).range(1..))]
+    uploads_open_max: u32,
 
     #[command(flatten)]
     ages: super::retention::Ages,
@@ -128,10 +139,7 @@ impl Serve {
     fn settings(self) -> anyhow::Result<Settings> {
         let data_dir = match self.data_dir {
             Some(dir) => dir,
-            None => directories::ProjectDirs::from("", "", "labrun")
-                .context("this system names no directory for data: say one with --data-dir")?
-                .data_local_dir()
-                .to_owned(),
+            None => super::place::platforms()?,
         };
         let admin_password = match self.admin_password_file {
             None => self.admin_password,
@@ -146,6 +154,7 @@ impl Serve {
             session_lifetime_s: self.session_lifetime_s,
             output_bytes_max: self.output_bytes_max,
             headroom_bytes: self.headroom_bytes,
+            upload_bounds: Bounds { open_max: self.uploads_open_max, lifetime_s: self.upload_lifetime_s },
             ages: self.ages.in_seconds(),
             limits: Limits {
                 connections_max: self.connections_max,

@@ -1,21 +1,16 @@
 //! One call on its way out, and its answer on the way in.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
 
 use super::ClientError;
+use super::server::Server;
 use crate::wire::ErrorBody;
 
-/// How much of a file is read at a time, in bytes.
-const FILE_CHUNK_BYTES: usize = 256 << 10;
 /// How much of an answer that nobody expected is shown, in characters.
 const EXCERPT_CHARS: usize = 200;
 
@@ -30,22 +25,13 @@ pub(super) struct Call<'a> {
 enum Payload<'a> {
     None,
     Bytes(Bytes),
-    File { path: &'a Path, hash: SharedHash },
+    Made(&'a dyn MakeBody),
 }
 
-/// The SHA-256 of a file that is being sent; each sending starts it anew.
-#[derive(Clone, Default)]
-pub(super) struct SharedHash(Arc<Mutex<Sha256>>);
-
-impl SharedHash {
-    fn with<T>(&self, act: impl FnOnce(&mut Sha256) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Gives the hash of all that was sent, in hex.
-    pub(super) fn hex(&self) -> String {
-        hex(&self.with(|hash| hash.clone().finalize()))
-    }
+/// Makes a body anew for each sending of a call.
+pub(super) trait MakeBody: Sync {
+    /// Gives the length in bytes, and the body.
+    fn make(&self) -> BoxFuture<'_, Result<(u64, reqwest::Body), ClientError>>;
 }
 
 impl<'a> Call<'a> {
@@ -71,8 +57,8 @@ impl<'a> Call<'a> {
         self
     }
 
-    pub(super) fn file(mut self, path: &'a Path, hash: SharedHash) -> Self {
-        self.payload = Payload::File { path, hash };
+    pub(super) fn made(mut self, by: &'a dyn MakeBody) -> Self {
+        self.payload = Payload::Made(by);
         self
     }
 
@@ -83,9 +69,10 @@ impl<'a> Call<'a> {
 
     /// Makes the request. A path that a URL library would rewrite, such as one with an output named `..`, is refused,
     /// since it would reach another object.
-    pub(super) async fn request(&self, http: &reqwest::Client, address: &str) -> Result<RequestBuilder, ClientError> {
+    pub(super) async fn request(&self, server: &Server) -> Result<RequestBuilder, ClientError> {
+        let Server { http, address } = server;
         let text = format!("{address}{}", self.path);
-        let url = Url::parse(&text).map_err(|_| ClientError::Url(address.to_owned()))?;
+        let url = Url::parse(&text).map_err(|_| ClientError::Url(address.clone()))?;
         if !url.as_str().ends_with(&self.path) {
             return Err(ClientError::Url(self.path.clone()));
         }
@@ -96,28 +83,12 @@ impl<'a> Call<'a> {
         match &self.payload {
             Payload::None => Ok(request),
             Payload::Bytes(bytes) => Ok(request.body(bytes.clone())),
-            Payload::File { path, hash } => {
-                let (length, body) = file_body(path, hash.clone()).await.map_err(ClientError::file(path))?;
+            Payload::Made(by) => {
+                let (length, body) = by.make().await?;
                 Ok(request.header(CONTENT_LENGTH, length).body(body))
             }
         }
     }
-}
-
-async fn file_body(path: &Path, hash: SharedHash) -> std::io::Result<(u64, reqwest::Body)> {
-    let file = tokio::fs::File::open(path).await?;
-    let length = file.metadata().await?.len();
-    hash.with(Sha256::reset);
-    // No more than the announced length is read, in case the file grows meanwhile.
-    let chunks = futures_util::stream::try_unfold((file.take(length), hash), |(mut file, hash)| async move {
-        let mut chunk = BytesMut::with_capacity(FILE_CHUNK_BYTES);
-        if file.read_buf(&mut chunk).await? == 0 {
-            return Ok::<_, std::io::Error>(None);
-        }
-        hash.with(|hash| hash.update(&chunk));
-        Ok(Some((chunk.freeze(), (file, hash))))
-    });
-    Ok((length, reqwest::Body::wrap_stream(chunks)))
 }
 
 /// Passes on an answer that says yes; makes an error of one that says no.
@@ -127,6 +98,12 @@ pub(super) async fn refusal(answer: Response) -> Result<Response, ClientError> {
         return Ok(answer);
     }
     let text = answer.bytes().await?;
+    if text.is_empty() {
+        // What HEAD is told has no body.
+        let detail = format!("The server answered {status}.");
+        let body = Box::new(ErrorBody { detail, code: String::new(), errors: None });
+        return Err(ClientError::Refused { status: status.as_u16(), body });
+    }
     match serde_json::from_slice::<ErrorBody>(&text) {
         Ok(body) => Err(ClientError::Refused { status: status.as_u16(), body: Box::new(body) }),
         Err(_) => Err(ClientError::Unexpected(format!("{status} {}", excerpt(&text)))),

@@ -145,9 +145,9 @@ async fn a_file_goes_up_whole_and_is_checked_against_the_servers_digest() {
     let digest = call::hex(&<sha2::Sha256 as sha2::Digest>::digest(&bytes));
     let (address, seen) = scripted(vec![login("a"), stored(&digest), stored(SHA256_OF_HELLO)]).await;
     let client = Client::login(&address, "ada", "secret").await.unwrap();
-    assert_eq!(client.upload_file(JobId(7), "n", "t", &file).await.unwrap().sha256, digest);
+    assert_eq!(client.upload_file(JobId(7), "n", "t", &file, |_, _| ()).await.unwrap().sha256, digest);
     assert_eq!(seen.lock().unwrap()[1].1, bytes);
-    let error = client.upload_file(JobId(7), "n", "t", &file).await.unwrap_err();
+    let error = client.upload_file(JobId(7), "n", "t", &file, |_, _| ()).await.unwrap_err();
     assert!(matches!(&error, ClientError::Damaged { actual, .. } if actual == SHA256_OF_HELLO), "{error}");
 }
 
@@ -164,13 +164,13 @@ async fn a_download_is_kept_only_when_its_digest_is_right() {
     let file = directory.path().join("out");
     let job = JobId(7);
 
-    assert_eq!(client.download_file(job, "n", "t", &file).await.unwrap(), 5);
+    assert_eq!(client.download_file(job, "n", "t", &file, |_, _| ()).await.unwrap(), 5);
     assert_eq!(std::fs::read(&file).unwrap(), b"hello");
     assert_eq!(client.download(job, "n", "t").await.unwrap(), "hello");
     std::fs::write(&file, "old").unwrap();
-    assert!(matches!(client.download_file(job, "n", "t", &file).await, Err(ClientError::Damaged { .. })));
-    assert!(matches!(client.download_file(job, "n", "t", &file).await, Err(ClientError::Unexpected(_))));
-    assert!(matches!(client.download_file(job, "n", "t", &file).await, Err(ClientError::Transport(_))));
+    assert!(matches!(client.download_file(job, "n", "t", &file, |_, _| ()).await, Err(ClientError::Damaged { .. })));
+    assert!(matches!(client.download_file(job, "n", "t", &file, |_, _| ()).await, Err(ClientError::Unexpected(_))));
+    assert!(matches!(client.download_file(job, "n", "t", &file, |_, _| ()).await, Err(ClientError::Transport(_))));
     assert_eq!(std::fs::read(&file).unwrap(), b"old");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "a partial file was left");
 }

@@ -30,4 +30,6 @@ ids! {
     UserId,
     /// Key of a job template.
     TemplateId,
+    /// Key of a resumable upload.
+    UploadId,
 }

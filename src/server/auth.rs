@@ -17,7 +17,7 @@ use super::handlers::tokens::token_sha256;
 use super::pages::session;
 use super::request::{Call, decimal};
 use super::routes::{Route, Target, Token, Who};
-use crate::domain::ids::{JobId, NodeId, UserId};
+use crate::domain::ids::{JobId, NodeId, UploadId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::access::{Table, UserAccess};
 use crate::store::tokens::Grant;
@@ -105,13 +105,18 @@ impl Tokens {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(file)?,
             Err(error) => return Err(error),
         };
-        Ok(Self {
-            encoding: EncodingKey::from_secret(&key),
-            decoding: DecodingKey::from_secret(&key),
+        Ok(Self::with_key(&key, access_lifetime_s, refresh_lifetime_s))
+    }
+
+    /// Takes a key as it is.
+    pub(crate) fn with_key(key: &[u8], access_lifetime_s: u32, refresh_lifetime_s: u32) -> Self {
+        Self {
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
             access_lifetime_s: access_lifetime_s.into(),
             refresh_lifetime_s: refresh_lifetime_s.into(),
             signed: RwLock::default(),
-        })
+        }
     }
 
     /// Makes a token for a user.
@@ -359,6 +364,10 @@ impl Standing {
                 let token = app.store.api_token(pk)?.ok_or_else(ApiError::not_found)?;
                 standing.is_oneself = token.user == user;
             }
+            Target::Upload => {
+                let upload = app.store.upload(UploadId(pk))?.ok_or_else(ApiError::not_found)?;
+                standing.is_oneself = upload.shown.creator == user;
+            }
             Target::Output => there(Table::Outputs)?,
             Target::Template => there(Table::Templates)?,
             Target::Node => {
@@ -401,6 +410,7 @@ fn permit(who: Who, caller: &Caller, standing: &Standing) -> Result<(), ApiError
     let (allowed, needed) = match who {
         Who::Anyone | Who::User => (true, ""),
         Who::Staff | Who::StaffOrLoopback => (caller.is_staff, "Only staff may do this."),
+        Who::Oneself => (standing.is_oneself, "Only the user whose it is may do this."),
         Who::StaffOrOneself => (caller.is_staff || standing.is_oneself, "Only staff and the user itself may do this."),
         Who::StaffOrItself => (caller.is_staff || standing.is_oneself, "Only staff and the node itself may do this."),
         Who::Node => (caller.node.is_some(), "This is called for a node: send its key in the header Node-Id."),

@@ -10,6 +10,7 @@ mod listen;
 mod mail;
 mod metrics;
 mod openapi;
+pub mod owner;
 mod pages;
 mod passwords;
 mod request;
@@ -23,6 +24,7 @@ mod throttle;
 mod timeouts;
 pub mod tls;
 mod trace;
+mod uploads;
 mod watch;
 
 use std::io;
@@ -38,6 +40,7 @@ use crate::domain::notification::Actions;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::Store;
 use crate::store::notify::Telling;
+use crate::store::uploads::Bounds;
 use auth::Tokens;
 use claims::Claims;
 use handlers::logs::LogHub;
@@ -76,6 +79,8 @@ pub struct Settings {
     pub output_bytes_max: Option<u64>,
     /// What uploads must leave free on the disk, in bytes.
     pub headroom_bytes: u64,
+    /// How many resumable uploads a user may have open, and for how long they are kept.
+    pub upload_bounds: Bounds,
     /// Whether jobs can be watched by WebSocket without a token, as the reference's clients do.
     pub anonymous_watchers: bool,
     /// How much at once, and how slowly.
@@ -106,6 +111,7 @@ impl Settings {
             session_lifetime_s: 8 * 60 * 60,
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
+            upload_bounds: Bounds::default(),
             anonymous_watchers: false,
             limits: Limits::default(),
             tls: None,
@@ -168,6 +174,8 @@ pub(crate) struct App {
     pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
+    pub(crate) upload_bounds: Bounds,
+    pub(crate) uploads: Arc<uploads::Busy>,
     pub(crate) ages: crate::store::retention::Ages,
     /// Turns true when the server stops; whatever runs for long ends then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
@@ -231,6 +239,8 @@ pub struct Running {
     stop: tokio::sync::watch::Sender<bool>,
     serving: JoinHandle<()>,
     tasks: JoinHandle<()>,
+    // Says where this server is, until it has ended.
+    _announcement: Option<crate::care::Announcement>,
     // Held until everything else has ended; the system lets go of it even after a crash.
     _lock: std::fs::File,
 }
@@ -262,6 +272,8 @@ impl Running {
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let tls = settings.tls.map(tls::Tls::load).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let announcement = crate::care::announce(&dir, address, scheme).map_err(unusable)?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let app = Arc::new(App {
             store,
@@ -285,12 +297,26 @@ impl Running {
             default_notifications: settings.default_notifications,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
+            upload_bounds: settings.upload_bounds,
+            uploads: Arc::default(),
             ages: settings.ages,
             stopping,
         });
+        uploads::finish_interrupted(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
-        Ok(Self { app, address, made_password, setup_secret, tls, stop, serving, tasks, _lock: lock })
+        Ok(Self {
+            app,
+            address,
+            made_password,
+            setup_secret,
+            tls,
+            stop,
+            serving,
+            tasks,
+            _announcement: announcement,
+            _lock: lock,
+        })
     }
 
     /// Gives the address it listens on.

@@ -25,7 +25,7 @@ use super::pages::guard::Asker;
 use super::pages::session::Session;
 use super::routes::{Cache, Route};
 use super::strict;
-use super::trace::{Done, Trace};
+use super::trace::Trace;
 use super::watch::upgrade;
 
 /// The largest JSON body, in bytes.
@@ -34,6 +34,11 @@ pub(crate) const JSON_BYTES_MAX: usize = 1 << 20;
 const DRAIN_BYTES_MAX: usize = 32 << 20;
 /// How long that may take.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// The header with which calls speak tus, the protocol of resumable uploads.
+pub(crate) const TUS_RESUMABLE: &str = "tus-resumable";
+/// The version of it.
+pub(crate) const TUS_VERSION: &str = "1.0.0";
 
 /// A request as warp hands it over.
 pub(crate) struct Incoming {
@@ -66,11 +71,10 @@ impl Body {
         Self { stream: Box::pin(stream), ended: false, silence_max }
     }
 
-    /// Takes the body away, for a reader that has to own it; nothing is left here.
+    /// Takes the body away, to be read elsewhere.
     pub(crate) fn take(&mut self) -> Self {
-        let nothing =
-            Self { stream: Box::pin(futures_util::stream::empty()), ended: true, silence_max: self.silence_max };
-        std::mem::replace(self, nothing)
+        let silence_max = self.silence_max;
+        std::mem::replace(self, Self { stream: Box::pin(futures_util::stream::empty()), ended: true, silence_max })
     }
 
     /// Gives the next piece; `None` at the end.
@@ -148,8 +152,8 @@ pub(crate) struct Call {
     pub(super) caller: Option<Caller>,
     /// The name that a login tries, for the audit log.
     pub(crate) tried: Option<String>,
-    /// What was done to each of many objects at once, for the audit log.
-    pub(crate) done: Vec<Done>,
+    /// The request's id, for entries of the audit log that a handler makes.
+    pub(crate) id: HeaderValue,
     /// The session with which a page is called.
     pub(crate) session: Option<Session>,
     /// The form that came with it, if its body has been read.
@@ -246,9 +250,10 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     let began = Instant::now();
     let id = request_id(&incoming.headers);
     let is_head = incoming.method == Method::HEAD;
+    let speaks_tus = incoming.headers.contains_key(TUS_RESUMABLE);
     let mut trace = Trace::of(&incoming);
     let asker = Asker::of(&incoming);
-    let result = guarded(respond(app.clone(), incoming, &mut trace)).await;
+    let result = guarded(respond(app.clone(), incoming, id.clone(), &mut trace)).await;
     let mut response = match (result, asker.filter(|asker| asker.is_answered_by_a_page(trace.route))) {
         (result, Some(asker)) => pages::guard::armoured(result.unwrap_or_else(|error| asker.refuse(error))),
         (Ok(response), None) => response,
@@ -257,6 +262,10 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     trace.keep(&app, &id, response.status()).await;
     trace.log(&app, &id, response.status(), began.elapsed());
     response.headers_mut().insert("x-request-id", id);
+    if speaks_tus {
+        // Wanted in every answer, those included that say no before there is a handler.
+        response.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(TUS_VERSION));
+    }
     if is_head {
         // hyper sends no body to HEAD, but keeps the length that GET would have had.
         let size = warp::hyper::body::Body::size_hint(response.body()).exact();
@@ -275,7 +284,7 @@ async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Resu
 }
 
 /// Finds the route and goes through the checks up to the handler.
-async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result<Response, ApiError> {
+async fn respond(app: Arc<App>, incoming: Incoming, id: HeaderValue, trace: &mut Trace) -> Result<Response, ApiError> {
     let Incoming { method, path, query, headers, peer, hang_up, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
@@ -307,14 +316,14 @@ async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result
         upgrade,
         caller: None,
         tried: None,
-        done: Vec::new(),
+        id,
         session: None,
         form: None,
         parts: None,
         body,
     };
     let result = handle(&mut call).await;
-    (trace.caller, trace.tried, trace.done) = (call.caller, call.tried.take(), std::mem::take(&mut call.done));
+    (trace.caller, trace.tried) = (call.caller, call.tried.take());
     if let Err(error) = &result
         && !call.body.ended
         && !(waits && error.status().is_client_error())

@@ -10,7 +10,7 @@ use warp::reply::Response;
 
 use super::error::ApiError;
 use super::handlers::{
-    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, tokens, users,
+    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, tokens, uploads, users,
 };
 use super::pages;
 use super::request::Call;
@@ -33,6 +33,8 @@ pub enum Who {
     Staff,
     /// `S`, or a program on the server's own machine.
     StaffOrLoopback,
+    /// The user itself.
+    Oneself,
     /// `S` or the user itself.
     StaffOrOneself,
     /// `S` or the node itself.
@@ -68,6 +70,8 @@ pub enum Target {
     User,
     /// An API token.
     Token,
+    /// A resumable upload.
+    Upload,
     /// A row of a catalogue.
     Row(&'static Catalogue),
 }
@@ -143,7 +147,7 @@ impl Route {
             }
             // Outputs are added by nodes, many a second; each is a row with its creator anyway.
             Who::StaffOrHolder | Who::StaffOrLoopback => false,
-            Who::Anyone | Who::Node | Who::NodeForWorkable | Who::Holder | Who::HolderOrWorker => false,
+            Who::Anyone | Who::Oneself | Who::Node | Who::NodeForWorkable | Who::Holder | Who::HolderOrWorker => false,
         };
         is_of_staff && !self.only_reads()
     }
@@ -154,6 +158,7 @@ const POST: &[Method] = &[Method::POST];
 const PUT: &[Method] = &[Method::PUT];
 const PATCH: &[Method] = &[Method::PATCH];
 const DELETE: &[Method] = &[Method::DELETE];
+const OPTIONS: &[Method] = &[Method::OPTIONS];
 const GET_OR_POST: &[Method] = &[Method::GET, Method::POST];
 const DELETE_OR_POST: &[Method] = &[Method::DELETE, Method::POST];
 const GET_DELETE_OR_POST: &[Method] = &[Method::GET, Method::DELETE, Method::POST];
@@ -262,6 +267,7 @@ fn table() -> Vec<Route> {
         row("auth.obtain",  POST, "/v1/auth/obtain",  W::Anyone, T::None, |c| Box::pin(auth::obtain(c))),
         row("auth.refresh", POST, "/v1/auth/refresh", W::Anyone, T::None, |c| Box::pin(auth::refresh(c))),
         row("auth.verify",  POST, "/v1/auth/verify",  W::Anyone, T::None, |c| Box::pin(auth::verify(c))),
+        row("auth.whoami",  GET,  "/v1/auth/whoami",  W::User,   T::None, |c| Box::pin(auth::whoami(c))),
         row("tokens.create", POST,  "/v1/auth/tokens",  W::User, T::None, |c| Box::pin(tokens::create(c))),
         row("tokens.list",   GET,   "/v1/auth/tokens",  W::User, T::None, |c| Box::pin(tokens::list(c))),
         row("tokens.revoke", DELETE, "/v1/auth/tokens/{pk}", W::StaffOrOneself, T::Token, |c| Box::pin(tokens::revoke(c))),
@@ -339,6 +345,14 @@ fn table() -> Vec<Route> {
 
         row("blobs.put", PUT, "/v1/blobs/{sha256}", W::User, T::None, |c| Box::pin(blobs::put(c))),
         row("blobs.get", GET, "/v1/blobs/{sha256}", W::User, T::None, |c| Box::pin(blobs::get(c))),
+        // Uploads begin here, and, for outputs, at `jobs.add_output` with the header Tus-Resumable.
+        row("blobs.upload", POST, "/v1/blobs",      W::User, T::None, |c| Box::pin(uploads::begin_blob(c))),
+        row("uploads.discover",  OPTIONS, "/v1/uploads",   W::Anyone,  T::None,   |c| Box::pin(uploads::discover(c))),
+        row("uploads.list",      GET,     "/v1/uploads",   W::User,    T::None,   |c| Box::pin(uploads::list(c))),
+        row("uploads.retrieve",  GET,     "/v1/uploads/{pk}", W::StaffOrOneself, T::Upload, |c| Box::pin(uploads::retrieve(c))),
+        row("uploads.append",    PATCH,   "/v1/uploads/{pk}", W::Oneself,        T::Upload, |c| Box::pin(uploads::append(c))),
+        row("uploads.override",  POST,    "/v1/uploads/{pk}", W::Oneself,        T::Upload, |c| Box::pin(uploads::overridden(c))),
+        row("uploads.terminate", DELETE,  "/v1/uploads/{pk}", W::StaffOrOneself, T::Upload, |c| Box::pin(uploads::terminate(c))),
     ];
     for catalogue in CATALOGUES {
         for spelling in catalogue.spellings {

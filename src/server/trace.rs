@@ -14,19 +14,6 @@ use crate::store::audit::NewEntry;
 
 /// Characters of a path that are kept.
 const PATH_CHARS_MAX: usize = 500;
-/// Entries that are handed to the writer at a time: few enough to leave room in its queue.
-const ENTRIES_AT_A_TIME: usize = 256;
-
-/// What was done to one of many objects in one request: an entry of the audit log of its own.
-#[derive(Debug)]
-pub(crate) struct Done {
-    /// The name of the API's route that does the same.
-    pub(crate) action: &'static str,
-    /// The path of that route.
-    pub(crate) path: String,
-    /// The status with which it would have been answered.
-    pub(crate) status: StatusCode,
-}
 
 /// What is known of a request, as far as it came.
 #[derive(Debug)]
@@ -40,23 +27,13 @@ pub(crate) struct Trace {
     pub(crate) caller: Option<Caller>,
     /// The name that a login tried.
     pub(crate) tried: Option<String>,
-    /// What was done to many objects at once.
-    pub(crate) done: Vec<Done>,
 }
 
 impl Trace {
     /// Begins with what every request has.
     pub(crate) fn of(incoming: &Incoming) -> Self {
         let path = incoming.path.chars().take(PATH_CHARS_MAX).collect();
-        Self {
-            method: incoming.method.clone(),
-            path,
-            peer: incoming.peer,
-            route: None,
-            caller: None,
-            tried: None,
-            done: Vec::new(),
-        }
+        Self { method: incoming.method.clone(), path, peer: incoming.peer, route: None, caller: None, tried: None }
     }
 
     /// Keeps an entry in the audit log, if the request is one to keep. The answer waits for it; one that can't be kept
@@ -69,31 +46,14 @@ impl Trace {
         if !is_login && !is_of_staff {
             return;
         }
+        let tried = self.tried.take();
         let entry = NewEntry {
-            user: self.caller.map(|caller| caller.user),
-            tried: self.tried.take(),
-            address: self.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default(),
-            action: route.name.to_string(),
+            tried,
             target: format!("{} {}", self.method, self.path),
             status: status.as_u16(),
-            request: id.to_str().unwrap_or_default().to_owned(),
+            ..entry(self.caller, self.peer, id, &route.name)
         };
-        let done = std::mem::take(&mut self.done);
-        if done.is_empty() {
-            keep_entry(app, entry).await;
-            return;
-        }
-        // Those that are asked for at once share a commit.
-        let entries = done.into_iter().map(|done| NewEntry {
-            action: done.action.to_owned(),
-            target: format!("{} {}", self.method, done.path),
-            status: done.status.as_u16(),
-            ..entry.clone()
-        });
-        let entries: Vec<NewEntry> = entries.collect();
-        for some in entries.chunks(ENTRIES_AT_A_TIME) {
-            futures_util::future::join_all(some.iter().map(|entry| keep_entry(app, entry.clone()))).await;
-        }
+        keep(app, entry).await;
     }
 
     /// Counts the request and writes its line.
@@ -114,8 +74,22 @@ impl Trace {
     }
 }
 
-/// Keeps one entry, or says in the log that it could not be kept.
-async fn keep_entry(app: &App, entry: NewEntry) {
+/// Begins an entry of the audit log: who does what, from where, in which request. What it is done to, and how that ends,
+/// is to be added.
+pub(crate) fn entry(caller: Option<Caller>, peer: Option<SocketAddr>, id: &HeaderValue, action: &str) -> NewEntry {
+    NewEntry {
+        user: caller.map(|caller| caller.user),
+        tried: None,
+        address: peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default(),
+        action: action.to_owned(),
+        target: String::new(),
+        status: 0,
+        request: id.to_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Keeps an entry, or says in the log that it could not be kept.
+pub(crate) async fn keep(app: &App, entry: NewEntry) {
     let action = entry.action.clone();
     if let Err(error) = app.store.audit(entry).await {
         tracing::error!(%error, action, "an entry of the audit log could not be kept");

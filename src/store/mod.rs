@@ -37,6 +37,7 @@ pub mod stats;
 pub mod templates;
 pub mod timeline;
 pub mod tokens;
+pub mod uploads;
 pub mod users;
 pub mod values;
 pub mod workflow;

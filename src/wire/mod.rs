@@ -10,6 +10,7 @@ pub mod node;
 pub mod output;
 pub mod template;
 pub mod token;
+pub mod upload;
 pub mod user;
 
 pub use blob::Blob;
@@ -18,4 +19,5 @@ pub use job::{Attempt, Job, OutputRef, Phase, TemplateRef};
 pub use node::Node;
 pub use output::Output;
 pub use template::Template;
+pub use upload::Upload;
 pub use user::User;

@@ -235,8 +235,10 @@ impl Browser {
         let mut urls = Vec::new();
         for entry in self.log("performance").await {
             let message: Value = serde_json::from_str(entry["message"].as_str().unwrap_or("{}")).expect("JSON");
-            if message["message"]["method"] == "Network.requestWillBeSent" {
-                urls.push(message["message"]["params"]["request"]["url"].as_str().unwrap_or_default().to_owned());
+            let url = message["message"]["params"]["request"]["url"].as_str().unwrap_or_default();
+            // The browser's own first page asks for parts of the browser.
+            if message["message"]["method"] == "Network.requestWillBeSent" && !url.starts_with("chrome:") {
+                urls.push(url.to_owned());
             }
         }
         urls

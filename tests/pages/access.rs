@@ -159,3 +159,62 @@ async fn a_refusal_is_a_page_for_browsers_and_a_part_for_scripts() {
     let stream = lab.get("/jobs/live?keys=").anonymous().header("accept", "text/event-stream").await;
     stream.expect(401);
 }
+
+#[tokio::test]
+async fn no_query_and_no_form_makes_a_page_fail() {
+    let lab = Lab::shared().await;
+    let admin = Visitor::log_in(&lab, ADMIN).await;
+    let job = lab.finished().await.job.to_string();
+    let long = "x".repeat(5_000);
+    let nested = format!("{}a{}", "-(".repeat(500), ")".repeat(500));
+    let odd = [
+        "",
+        "%00",
+        "%FF%FE",
+        "%F0%9F%A7%AA",
+        "9223372036854775808",
+        "-1",
+        "1.-1",
+        "a%3Ab%3Ac",
+        "%22",
+        "%22%22",
+        "-%22",
+        "phase%3A%2C%2C",
+        "label.%3A1",
+        "label..%3A1",
+        "progress%3A1e999",
+        "created%3A%3E9999999999d",
+        "age%3A%3C99999999999999w",
+        "sort%3A-",
+        "pk%3A%3E%3D",
+        "is%3A",
+        &long,
+        &nested,
+    ];
+    for value in odd {
+        for path in [
+            "/jobs?q=",
+            "/jobs?after=",
+            "/jobs/count?q=",
+            "/jobs/live?first=true&keys=",
+            "/jobs/live?first=true&keys=1&q=",
+            "/login?next=",
+        ] {
+            let reply = admin.get(&format!("{path}{value}")).await;
+            assert!([200, 303, 400].contains(&reply.status), "{reply}");
+        }
+        for path in ["/jobs/JOB/live?place=", "/jobs/JOB/log?after=", "/jobs/JOB/archive?format="] {
+            let reply = admin.get(&format!("{}{value}", path.replace("JOB", &job))).await;
+            assert!([200, 400].contains(&reply.status), "{reply}");
+        }
+        let body =
+            format!("csrf={}&deed={value}&job={value}&jobs={value}&q={value}&all={value}&back={value}", admin.csrf);
+        for path in ["/jobs/preview", "/jobs/chosen"] {
+            let request = admin.request("POST", path).header("content-type", "application/x-www-form-urlencoded");
+            let reply = request.bytes(body.clone()).await;
+            assert!([200, 400].contains(&reply.status), "{reply}");
+        }
+    }
+    let request = admin.request("POST", "/jobs/chosen").header("content-type", "application/x-www-form-urlencoded");
+    request.bytes("x".repeat((1 << 20) + 1)).await.expect(413);
+}

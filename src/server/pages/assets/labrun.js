@@ -81,7 +81,8 @@ let place = null;
 function replace(html) {
     const parsed = document.createElement("template");
     parsed.innerHTML = html;
-    for (const fresh of parsed.content.children) {
+    // A list of its own: the children are live, and each that takes its place leaves them.
+    for (const fresh of [...parsed.content.children]) {
         const old = byId(fresh.id);
         if (!old || old.outerHTML === fresh.outerHTML) continue;
         // An output that is there keeps its preview.
@@ -136,20 +137,36 @@ document.addEventListener("visibilitychange", follow);
 
 // ---- New jobs: shown at once, unless somebody is about to act on what is there.
 
+// The least time between two reloads of the table, in milliseconds.
+const RELOAD_EVERY_MS = 2000;
+
 let newJobs = 0;
+let reloaded = 0;
+let reloading = null;
 
 function news(count) {
-    const jobs = byId("jobs");
-    const isBusy = jobs.querySelector("input[name=job]:checked") || byId("dialog")?.open || jobs.contains(document.activeElement) || scrollY > 200;
     newJobs += count;
+    reloading ??= setTimeout(showNews, Math.max(0, reloaded + RELOAD_EVERY_MS - Date.now()));
+}
+
+function showNews() {
+    reloading = null;
+    const jobs = byId("jobs");
+    if (!jobs) return;
+    const isBusy = jobs.querySelector("input[name=job]:checked") || byId("dialog")?.open || jobs.contains(document.activeElement) || scrollY > 200;
     if (!isBusy) {
-        newJobs = 0;
-        htmx.ajax("GET", jobs.dataset.href, {target: "#jobs", swap: "outerHTML"});
+        reloadJobs();
         return;
     }
     const link = byId("news").firstElementChild;
     link.textContent = newJobs === 1 ? "Show 1 new job" : `Show ${newJobs} new jobs`;
     byId("news").hidden = false;
+}
+
+function reloadJobs() {
+    newJobs = 0;
+    reloaded = Date.now();
+    htmx.ajax("GET", byId("jobs").dataset.href, {target: "#jobs", swap: "outerHTML"});
 }
 
 // ---- The log: appended to, and followed while its end is in sight.
@@ -250,7 +267,13 @@ document.addEventListener("htmx:afterSettle", (event) => {
 });
 document.addEventListener("labrun:done", () => {
     byId("dialog")?.close();
-    if (byId("jobs")) htmx.ajax("GET", byId("jobs").dataset.href, {target: "#jobs", swap: "outerHTML"});
+    if (byId("jobs")) {
+        reloadJobs();
+        return;
+    }
+    // A new stream begins with all that can change.
+    streamOf = null;
+    follow();
 });
 document.addEventListener("htmx:sendError", () => {
     const told = document.createElement("p");

@@ -1,6 +1,7 @@
 //! What staff do to the jobs that they chose: first how many it would change, then the deed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use askama::Template;
 use warp::http::{HeaderValue, StatusCode};
@@ -11,7 +12,8 @@ use crate::domain::ids::JobId;
 use crate::server::error::ApiError;
 use crate::server::pages::{Frame, form, ok, show, wants_part};
 use crate::server::request::{Call, decimal};
-use crate::server::trace::Done;
+use crate::server::{App, trace};
+use crate::store::audit::NewEntry;
 use crate::store::deeds::{Deed, Outlook};
 
 /// Jobs that are acted on at once.
@@ -180,27 +182,10 @@ pub(in crate::server) async fn carry_out(call: &mut Call) -> Result<Response, Ap
     let form = form::read(call).await?.clone();
     let words = words(form.get("deed"))?;
     let jobs = keys(form.get("jobs").unwrap_or_default().split(',').filter(|key| !key.is_empty()))?;
-    let mut problems: BTreeMap<String, usize> = BTreeMap::new();
-    let mut done = 0;
-    for some in jobs.chunks(JOBS_AT_A_TIME) {
-        // Those that are asked for at once share a commit.
-        let store = &call.app.store;
-        let deeds = some.iter().map(|job| async move { (*job, store.carry_out_deed(*job, words.deed).await) });
-        for (job, result) in futures_util::future::join_all(deeds).await {
-            let status = match result {
-                Ok(()) => {
-                    done += 1;
-                    StatusCode::OK
-                }
-                Err(error) => {
-                    let error = ApiError::from(error);
-                    *problems.entry(error.detail().to_owned()).or_default() += 1;
-                    error.status()
-                }
-            };
-            call.done.push(Done { action: words.action, path: format!("/v1/jobs/{job}{}", words.tail), status });
-        }
-    }
+    let entry = trace::entry(call.caller, call.peer, &call.id, words.action);
+    // In a task of its own: a browser that leaves must not stop it half-way, or before it is written down.
+    let deeds = tokio::spawn(all(call.app.clone(), words, jobs, entry));
+    let (done, problems) = deeds.await.map_err(ApiError::internal)?;
     let part = Outcome {
         done: jobs_in_words(done),
         becomes: words.becomes,
@@ -215,6 +200,40 @@ pub(in crate::server) async fn carry_out(call: &mut Call) -> Result<Response, Ap
     headers.insert("hx-retarget", HeaderValue::from_static("#notice"));
     headers.insert("hx-trigger-after-settle", HeaderValue::from_static("labrun:done"));
     Ok(response)
+}
+
+/// Does a deed to each of some jobs, with an entry of the audit log for each; gives how many it was done to, and why not
+/// to how many others.
+async fn all(
+    app: Arc<App>,
+    words: &'static Words,
+    jobs: Vec<JobId>,
+    entry: NewEntry,
+) -> (usize, BTreeMap<String, usize>) {
+    let mut problems: BTreeMap<String, usize> = BTreeMap::new();
+    let mut done = 0;
+    for some in jobs.chunks(JOBS_AT_A_TIME) {
+        // Those that are asked for at once share a commit.
+        let deeds = some.iter().map(|job| async { (*job, app.store.carry_out_deed(*job, words.deed).await) });
+        let mut entries = Vec::with_capacity(some.len());
+        for (job, result) in futures_util::future::join_all(deeds).await {
+            let status = match result {
+                Ok(()) => {
+                    done += 1;
+                    StatusCode::OK
+                }
+                Err(error) => {
+                    let error = ApiError::from(error);
+                    *problems.entry(error.detail().to_owned()).or_default() += 1;
+                    error.status()
+                }
+            };
+            let target = format!("POST /v1/jobs/{job}{}", words.tail);
+            entries.push(trace::keep(&app, NewEntry { target, status: status.as_u16(), ..entry.clone() }));
+        }
+        futures_util::future::join_all(entries).await;
+    }
+    (done, problems)
 }
 
 /// Reads keys of jobs.

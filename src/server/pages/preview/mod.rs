@@ -8,6 +8,7 @@ mod tree;
 
 use askama::Template;
 use futures_util::TryStreamExt;
+use tokio::sync::Semaphore;
 use warp::http::HeaderValue;
 use warp::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use warp::reply::Response;
@@ -31,6 +32,8 @@ const TEXT_BYTES_MAX: usize = 64 << 10;
 const HEX_BYTES_MAX: usize = 256;
 /// The largest image that is shown, in bytes.
 const IMAGE_BYTES_MAX: i64 = 32 << 20;
+/// Previews that are drawn at the same time: each holds what it read, and some times that while it takes it apart.
+static AT_A_TIME: Semaphore = Semaphore::const_new(4);
 /// What an image may do that is opened by itself: nothing. An SVG may have style, which can load nothing either.
 const IMAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'";
 
@@ -113,6 +116,7 @@ async fn part(app: &App, output: &Output) -> Result<Part, ApiError> {
     if output.size == 0 {
         return Ok(part(View::Empty, String::new()));
     }
+    let _turn = AT_A_TIME.acquire().await.map_err(ApiError::internal)?;
     let Some(head) = head(app, output, READ_BYTES_MAX).await? else {
         let why = "The bytes are damaged or gone; uploading the same bytes again restores them.";
         return Ok(part(View::Nothing(why.to_owned()), String::new()));
