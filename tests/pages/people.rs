@@ -64,6 +64,7 @@ async fn a_token_is_shown_once_and_can_be_revoked() {
     let name = lab.unique("worker");
     let bad = user.post("/account/tokens", &[("name", ""), ("days", "0")]).await.expect(400).text();
     assert!(bad.contains("Must be from 1 to 36500."), "{bad}");
+    assert!(bad.contains("name=\"name\" type=\"text\" value=\"\""), "{bad}");
     let page =
         user.post("/account/tokens", &[("name", &name), ("days", "30"), ("read_only", "on")]).await.expect(200).text();
     let token = crate::harness::attribute(&page, "id=\"made-token\">").split('<').next().expect("a token").to_owned();

@@ -94,24 +94,16 @@ async fn what_is_wrong_is_told_at_its_field_and_the_rest_stays() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let reply = user.post(
         &path,
-        &[
-            ("i.0.trace", &digest),
-            ("p.0.width", "wide"),
-            ("description", "\"><script>"),
-            ("priority", "high"),
-            ("labels", "x"),
-        ],
+        &[("i.0.trace", &digest), ("p.0.width", "wide"), ("description", "\"><script>"), ("priority", "high")],
     );
     let page = reply.await.expect(400).text();
-    for text in [
-        "p0-problem\">The text can",
-        "There is no blob",
-        "not a text.",
-        "has no `=`",
-        "&#34;&#62;&#60;script&#62;",
-    ] {
+    for text in
+        ["p0-problem\">The text can", "There are no bytes with the digest", "not a text.", "&#34;&#62;&#60;script&#62;"]
+    {
         assert!(page.contains(text), "{text} is not in {page}");
     }
+    let page = user.post(&path, &[("labels", "x"), ("p.0.width", "8")]).await.expect(400).text();
+    assert!(page.contains("has no `=`") && page.contains("value=\"8\""), "{page}");
     user.get("/submit/987654").await.expect(404);
     assert!(user.part("/submit?q=nothing+has+this").await.expect(200).text().contains("No template has that"));
 }
