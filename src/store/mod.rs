@@ -120,8 +120,8 @@ impl Store {
         self.writer.events()
     }
 
-    /// Gives a way to wait for a commit after which there may be a job to claim.
-    pub fn free_jobs(&self) -> watch::Receiver<u64> {
+    /// Gives the jobs that commits made free, and a way to wait for one.
+    pub fn free_jobs(&self) -> &claims::FreeJobs {
         self.writer.free_jobs()
     }
 

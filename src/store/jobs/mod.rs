@@ -69,6 +69,8 @@ impl Store {
                 tx.connection()
                     .prepare_cached("UPDATE jobs SET description = ?2 WHERE pk = ?1")?
                     .execute(params![job, description])?;
+                // A waiting claim may ask for what it is called now.
+                tx.note_free_job(job);
             }
             read(tx.connection(), job)?.ok_or(Error::NotFound)
         })
@@ -86,6 +88,7 @@ impl Store {
                 )?
                 .execute(params![job, time])?;
             if !deleted {
+                tx.note_free_job(job);
                 workflow::resume(tx, job)?;
             }
             read(tx.connection(), job)?.ok_or(Error::NotFound)
