@@ -1,6 +1,6 @@
 //! labrun: a job server that ships beside a lab instrument. One binary, one data directory, one command.
 //!
-//! The map of the house. Arrows point down only: `cli` → `client` → `wire` → `domain`;
+//! The map of the house. Arrows point down only: `cli` → `worker` → `client` → `wire` → `domain`;
 //! `server` → `store`, `blobs`, `filter`, `wire` → `domain`. `ARCHITECTURE.md` says more.
 
 pub mod blobs;
@@ -12,3 +12,4 @@ pub mod filter;
 pub mod server;
 pub mod store;
 pub mod wire;
+pub mod worker;

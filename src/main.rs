@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use labrun::cli::{Arguments, Exit, is_closed_pipe, sentence};
 
 fn main() -> ExitCode {
-    let arguments = labrun::cli::Arguments::parse();
-    match arguments.run() {
-        Ok(()) => ExitCode::SUCCESS,
+    match Arguments::parse().run() {
+        Ok(exit) => exit.into(),
+        Err(error) if is_closed_pipe(&error) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("labrun: {error:#}");
-            ExitCode::FAILURE
+            eprintln!("labrun: {}", sentence(&error));
+            Exit::of(&error).into()
         }
     }
 }

@@ -4,8 +4,10 @@
 //! DIR/labrun.db   the database          DIR/token.key   the key of the tokens
 //! DIR/blobs/      bytes by SHA-256      DIR/damaged/    bytes that `verify --repair` set aside
 //! DIR/lock        locked by the process that uses the directory
+//! DIR/server.json where the running server can be called from this machine
 //! ```
 
+mod address;
 mod backup;
 mod lock;
 mod verify;
@@ -16,6 +18,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use address::{Announcement, announce, announced, read_private};
 pub use backup::{backup, restore};
 pub use lock::{LockError, lock};
 pub use verify::{Report, repair, verify};

@@ -16,7 +16,13 @@ pub(super) struct Place {
 impl Place {
     /// Gives the directory that was named, or the platform's.
     pub(super) fn dir(self) -> anyhow::Result<PathBuf> {
-        let default = || directories::ProjectDirs::from("", "", "labrun").map(|dirs| dirs.data_local_dir().to_owned());
-        self.data_dir.or_else(default).context("this system names no directory for data: say one with --data-dir")
+        self.data_dir.map_or_else(platforms, Ok)
     }
+}
+
+/// Gives the platform's directory for data.
+pub(super) fn platforms() -> anyhow::Result<PathBuf> {
+    let dirs = directories::ProjectDirs::from("", "", "labrun");
+    let dirs = dirs.context("this system names no directory for data: say one with --data-dir")?;
+    Ok(dirs.data_local_dir().to_owned())
 }

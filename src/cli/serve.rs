@@ -134,10 +134,7 @@ impl Serve {
     fn settings(self) -> anyhow::Result<Settings> {
         let data_dir = match self.data_dir {
             Some(dir) => dir,
-            None => directories::ProjectDirs::from("", "", "labrun")
-                .context("this system names no directory for data: say one with --data-dir")?
-                .data_local_dir()
-                .to_owned(),
+            None => super::place::platforms()?,
         };
         let admin_password = match self.admin_password_file {
             None => self.admin_password,

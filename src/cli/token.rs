@@ -1,36 +1,30 @@
 //! `labrun token`: API tokens, made and revoked on a server that runs.
 
 use clap::{Args, Subcommand};
+use console::Style;
+use serde_json::Value;
 
+use super::connect::Connection;
+use super::exit::{self, Exit};
+use super::screen::table::{Cell, Column, Table};
+use super::screen::text::{age, moment, plain};
+use super::screen::{Look, Screen};
 use crate::client::Client;
 use crate::domain::ids::{NodeId, UserId};
-use crate::wire::token::NewApiToken;
+use crate::domain::time::{Clock, SystemClock};
+use crate::wire::token::{ApiToken, NewApiToken};
 
 /// Make, list and revoke API tokens: long-lived, for workers and scripts that should not hold a password.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  LABRUN_PASSWORD=… labrun token create --user ada \"microscope 3\" --node 7")]
+#[command(after_help = "Example:\n  LABRUN_PASSWORD=… labrun token create --user ada \"microscope 3\" --node 7",
+          after_long_help = exit::HELP)]
 pub(super) struct Token {
     #[command(subcommand)]
     action: Action,
-
-    /// Address of the server
-    #[arg(long, env = "LABRUN_URL", value_name = "URL", default_value = "http://127.0.0.1:8000", global = true)]
-    url: String,
-
-    /// Name of the user to log in as
-    #[arg(long, env = "LABRUN_USER", value_name = "NAME", default_value = "admin", global = true)]
-    user: String,
-
-    /// Password of that user. Others on this machine can see arguments: prefer the variable
-    #[arg(
-        long,
-        env = "LABRUN_PASSWORD",
-        value_name = "TEXT",
-        hide_env_values = true,
-        global = true,
-        default_value = ""
-    )]
-    password: String,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    look: Look,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,42 +61,68 @@ enum Action {
 
 impl Token {
     /// Does it.
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.act())
-    }
-
-    async fn act(self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.password.is_empty(), "say the password with LABRUN_PASSWORD");
-        let client = Client::login(&self.url, &self.user, &self.password).await?;
+    pub(super) async fn run(self) -> anyhow::Result<Exit> {
+        let screen = self.look.screen();
+        let client = self.connection.client().await?;
         match self.action {
             Action::Create { name, owner, node, read_only, expires_in_s } => {
                 let (user, node) = (owner.map(UserId), node.map(NodeId));
                 let made = client.create_api_token(&NewApiToken { name, user, node, read_only, expires_in_s }).await?;
-                eprintln!("Token {} is shown this once:", made.about.pk);
-                println!("{}", made.token);
-            }
-            Action::List { all } => {
-                for token in client.api_tokens(all).await? {
-                    let mut about = format!("{}\tuser {}\t{}", token.pk, token.user, token.name);
-                    if let Some(node) = token.node {
-                        about += &format!("\tnode {node}");
-                    }
-                    if token.read_only {
-                        about += "\tread-only";
-                    }
-                    for (what, time) in [("until", token.expiry_time), ("revoked", token.revoked_time)] {
-                        if let Some(time) = time {
-                            about += &format!("\t{what} {time}");
-                        }
-                    }
-                    println!("{about}");
+                if screen.wants_json() {
+                    screen.json(&serde_json::to_value(&made)?)?;
+                } else {
+                    screen.note(&format!("Token {} is shown this once:", made.about.pk))?;
+                    screen.line(&made.token)?;
                 }
             }
+            Action::List { all } => list(&client, screen, all).await?,
             Action::Revoke { pk } => {
-                client.revoke_api_token(pk).await?;
+                let revoked = client.json("DELETE", &format!("/v1/auth/tokens/{pk}"), None).await?;
+                if screen.wants_json() {
+                    screen.json(&revoked)?;
+                } else {
+                    screen.line(&format!("Token {pk} is void."))?;
+                }
             }
         }
-        Ok(())
+        Ok(Exit::Done)
     }
+}
+
+const COLUMNS: &[Column] = &[
+    Column::number("PK"),
+    Column::text("NAME").down_to(12),
+    Column::number("USER").rank(1),
+    Column::number("NODE").rank(2),
+    Column::text("RIGHTS").rank(3),
+    Column::number("AGE").rank(4),
+    Column::text("STATE"),
+];
+
+async fn list(client: &Client, screen: Screen, all: bool) -> anyhow::Result<()> {
+    let path = format!("/v1/auth/tokens{}", if all { "?user=all" } else { "" });
+    let tokens: Value = client.json("GET", &path, None).await?;
+    if screen.wants_json() {
+        return Ok(screen.json(&tokens)?);
+    }
+    let now = SystemClock.now();
+    let mut table = Table::new(COLUMNS);
+    for token in serde_json::from_value::<Vec<ApiToken>>(tokens)? {
+        let state = match (token.revoked_time, token.expiry_time) {
+            (Some(_), _) => Cell::styled("revoked", Style::new().red()),
+            (None, Some(end)) if end <= now => Cell::styled("expired", Style::new().red()),
+            (None, Some(end)) => format!("until {}", moment(Some(end), now)).into(),
+            (None, None) => "valid".into(),
+        };
+        table.row([
+            token.pk.into(),
+            plain(&token.name).into(),
+            token.user.into(),
+            token.node.map_or(String::new(), |node| node.to_string()).into(),
+            if token.read_only { "read-only" } else { "all" }.into(),
+            age(token.creation_time, now).into(),
+            state,
+        ]);
+    }
+    Ok(screen.table(&table, "tokens")?)
 }

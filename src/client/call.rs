@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ClientError;
+use super::server::Server;
 use crate::wire::ErrorBody;
 
 /// How much of an answer that nobody expected is shown, in characters.
@@ -68,9 +69,10 @@ impl<'a> Call<'a> {
 
     /// Makes the request. A path that a URL library would rewrite, such as one with an output named `..`, is refused,
     /// since it would reach another object.
-    pub(super) async fn request(&self, http: &reqwest::Client, address: &str) -> Result<RequestBuilder, ClientError> {
+    pub(super) async fn request(&self, server: &Server) -> Result<RequestBuilder, ClientError> {
+        let Server { http, address } = server;
         let text = format!("{address}{}", self.path);
-        let url = Url::parse(&text).map_err(|_| ClientError::Url(address.to_owned()))?;
+        let url = Url::parse(&text).map_err(|_| ClientError::Url(address.clone()))?;
         if !url.as_str().ends_with(&self.path) {
             return Err(ClientError::Url(self.path.clone()));
         }

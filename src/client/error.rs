@@ -41,6 +41,12 @@ pub enum ClientError {
     /// The server's address, or a name that would be part of a path, can't be written as a URL.
     #[error("{0:?} can't be part of a URL")]
     Url(String),
+    /// The certificates to be trusted can't be read.
+    #[error("the certificates to be trusted can't be used: {0}")]
+    Certificates(String),
+    /// No token could be made for the call.
+    #[error("no token could be made: {0}")]
+    Login(String),
 }
 
 impl ClientError {

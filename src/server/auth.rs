@@ -97,13 +97,18 @@ impl Tokens {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(file)?,
             Err(error) => return Err(error),
         };
-        Ok(Self {
-            encoding: EncodingKey::from_secret(&key),
-            decoding: DecodingKey::from_secret(&key),
+        Ok(Self::with_key(&key, access_lifetime_s, refresh_lifetime_s))
+    }
+
+    /// Takes a key as it is.
+    pub(crate) fn with_key(key: &[u8], access_lifetime_s: u32, refresh_lifetime_s: u32) -> Self {
+        Self {
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
             access_lifetime_s: access_lifetime_s.into(),
             refresh_lifetime_s: refresh_lifetime_s.into(),
             signed: RwLock::default(),
-        })
+        }
     }
 
     /// Makes a token for a user.

@@ -10,6 +10,7 @@ mod listen;
 mod mail;
 mod metrics;
 mod openapi;
+pub mod owner;
 mod passwords;
 mod request;
 pub mod routes;
@@ -230,6 +231,8 @@ pub struct Running {
     stop: tokio::sync::watch::Sender<bool>,
     serving: JoinHandle<()>,
     tasks: JoinHandle<()>,
+    // Says where this server is, until it has ended.
+    _announcement: Option<crate::care::Announcement>,
     // Held until everything else has ended; the system lets go of it even after a crash.
     _lock: std::fs::File,
 }
@@ -259,6 +262,8 @@ impl Running {
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let tls = settings.tls.map(tls::Tls::load).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let announcement = crate::care::announce(&dir, address, scheme).map_err(unusable)?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let app = Arc::new(App {
             store,
@@ -288,7 +293,7 @@ impl Running {
         uploads::finish_interrupted(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
-        Ok(Self { app, address, made_password, tls, stop, serving, tasks, _lock: lock })
+        Ok(Self { app, address, made_password, tls, stop, serving, tasks, _announcement: announcement, _lock: lock })
     }
 
     /// Gives the address it listens on.

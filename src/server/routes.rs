@@ -200,6 +200,7 @@ fn table() -> Vec<Route> {
         row("auth.obtain",  POST, "/v1/auth/obtain",  W::Anyone, T::None, |c| Box::pin(auth::obtain(c))),
         row("auth.refresh", POST, "/v1/auth/refresh", W::Anyone, T::None, |c| Box::pin(auth::refresh(c))),
         row("auth.verify",  POST, "/v1/auth/verify",  W::Anyone, T::None, |c| Box::pin(auth::verify(c))),
+        row("auth.whoami",  GET,  "/v1/auth/whoami",  W::User,   T::None, |c| Box::pin(auth::whoami(c))),
         row("tokens.create", POST,  "/v1/auth/tokens",  W::User, T::None, |c| Box::pin(tokens::create(c))),
         row("tokens.list",   GET,   "/v1/auth/tokens",  W::User, T::None, |c| Box::pin(tokens::list(c))),
         row("tokens.revoke", DELETE, "/v1/auth/tokens/{pk}", W::StaffOrOneself, T::Token, |c| Box::pin(tokens::revoke(c))),

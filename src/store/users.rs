@@ -5,6 +5,7 @@ use rusqlite::{Connection, Row, params};
 use super::error::is_unique_violation;
 use super::filter::USERS;
 use super::list::Listing;
+use super::offline::Offline;
 use super::{Error, Store, WriteTx, found};
 use crate::domain::fields::Problems;
 use crate::domain::ids::UserId;
@@ -187,6 +188,14 @@ impl Store {
             Ok(())
         })
         .await
+    }
+}
+
+impl Offline {
+    /// Reads who was first of the staff users that may come in, and the count that goes into that user's tokens.
+    pub fn first_active_staff(&self) -> Result<Option<(UserId, i64)>, Error> {
+        let sql = "SELECT pk, credentials FROM users WHERE is_active = 1 AND is_staff = 1 ORDER BY pk LIMIT 1";
+        found(self.connection().query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))))
     }
 }
 

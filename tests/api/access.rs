@@ -39,6 +39,7 @@ const ACTIONS: &[(&str, &str, On)] = &[
     ("auth.obtain", "anyone", On::Nothing),
     ("auth.refresh", "anyone", On::Nothing),
     ("auth.verify", "anyone", On::Nothing),
+    ("auth.whoami", "A", On::Nothing),
     ("users.list", "S", On::Nothing),
     ("users.create", "S", On::Nothing),
     ("users.retrieve", "S owner", On::Nothing),

@@ -10,6 +10,7 @@ mod request;
 pub(crate) mod smtp;
 mod strace;
 mod watcher;
+mod worker;
 
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
@@ -17,3 +18,4 @@ pub(crate) use proxy::Proxy;
 pub(crate) use request::{Reply, Request};
 pub(crate) use strace::Recorder;
 pub(crate) use watcher::{Events, Piece, Said, Socket};
+pub(crate) use worker::{Hands, Worker, shell_template};

@@ -20,4 +20,5 @@ mod templates;
 mod tls;
 mod uploads;
 mod watching;
+mod worker;
 mod workflows;

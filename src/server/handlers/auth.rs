@@ -64,6 +64,13 @@ pub(crate) async fn verify(call: &mut Call) -> Result<Response, ApiError> {
     }
 }
 
+/// `GET /v1/auth/whoami`: the user that the token stands for.
+pub(crate) async fn whoami(call: &mut Call) -> Result<Response, ApiError> {
+    let user = call.caller()?.user;
+    let user = call.app.store.user(user)?.ok_or_else(ApiError::not_found)?;
+    ok(&call.app.soft.user(user))
+}
+
 /// Reads the one field of a body.
 async fn token(call: &mut Call, name: &'static str) -> Result<String, ApiError> {
     let body = call.json().await?;

@@ -128,6 +128,7 @@ fn server_action(schemas: &mut Schemas, name: &str, operation: &mut Operation) -
             operation.errors = &[401];
             json!({"type": "object"})
         }
+        "auth.whoami" => schemas.of::<wire::User>(),
         "tokens.create" => {
             operation.body = wanted(schemas.of::<wire::token::NewApiToken>());
             return vec![(201, Answer::Json(schemas.of::<wire::token::MadeApiToken>()))];
@@ -354,17 +355,11 @@ fn job_action(schemas: &mut Schemas, action: &str, operation: &mut Operation) ->
     vec![(200, Answer::Json(answer))]
 }
 
-/// A job on its way in, with what the wire type leaves to older servers' clients.
+/// A job on its way in, with what the wire type leaves out.
 fn new_job(schemas: &mut Schemas) -> Value {
     json!({"allOf": [schemas.of::<wire::job::NewJob>(), {"type": "object", "properties": {
         "notification_override": {"type": "object"},
         "child_notification_overrides": {"type": "object"},
-        "priority": {"type": "integer", "default": 0},
-        "max_attempts": {"type": "integer", "minimum": 1, "default": 1},
-        "retry_delay": {"type": "number", "minimum": 0},
-        "timeout": {"type": ["number", "null"]},
-        "hold": {"type": "boolean", "default": false},
-        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
     }}]})
 }
 

@@ -1,0 +1,144 @@
+//! Exit codes, the same for every command that calls a server.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use crate::client::ClientError;
+
+/// What `--help` says of them.
+pub(super) const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 not found, 4 refused (not logged in, \
+    not permitted, or not possible as things stand), 5 server unreachable; `job watch` adds 10 a job errored, \
+    11 a job was cancelled";
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// It did what was asked.
+    Done,
+    /// Something failed that has no code of its own.
+    Failed,
+    /// The arguments were wrong; clap uses the same code.
+    Usage,
+    /// What was named is not there.
+    NotFound,
+    /// The server said no: not logged in, not permitted, or not possible as things stand.
+    Refused,
+    /// No server answered, or one that is not ready to.
+    Unreachable,
+    /// A watched job was cancelled.
+    Cancelled,
+    /// A watched job errored.
+    Errored,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::NotFound => 3,
+            Exit::Refused => 4,
+            Exit::Unreachable => 5,
+            Exit::Errored => 10,
+            Exit::Cancelled => 11,
+        })
+    }
+}
+
+impl Exit {
+    /// Finds the code for an error, by the first cause that has one.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error.chain().find_map(of_cause).unwrap_or(Self::Failed)
+    }
+}
+
+/// Says whether an error is that nobody reads the output any more, which is no failure: `labrun job list | head`.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let is_closed = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    // The client's own errors of this kind are about the network.
+    !error.chain().any(|cause| cause.is::<ClientError>())
+        && error.chain().any(|cause| cause.downcast_ref().is_some_and(is_closed))
+}
+
+/// Writes an error as a sentence for people, fit for a terminal.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut parts = Vec::new();
+    for cause in error.chain() {
+        parts.push(cause.to_string());
+        // What a client error says ends with what its own cause has to say.
+        if let Some(error) = cause.downcast_ref::<ClientError>() {
+            parts.extend(hint(error));
+            break;
+        }
+    }
+    super::screen::text::plain_lines(&parts.join(": "))
+}
+
+/// Gives what helps further with an answer that was a no, or with none.
+fn hint(error: &ClientError) -> Option<String> {
+    match error {
+        ClientError::Refused { status: 401, .. } => Some("`labrun login` logs in anew".to_owned()),
+        ClientError::Refused { body, .. } => {
+            let problems = serde_json::to_value(body.errors.as_ref()?).ok()?;
+            let problems = problems.as_object()?.iter().map(|(field, problems)| {
+                let problems: Vec<&str> = problems.as_array()?.iter().filter_map(serde_json::Value::as_str).collect();
+                Some(format!("{field}: {}", problems.join(" ")))
+            });
+            let problems = problems.collect::<Option<Vec<_>>>()?.join("; ");
+            // Of a single problem the sentence tells already.
+            (!body.detail.contains(&problems)).then_some(problems)
+        }
+        ClientError::Transport(error) => {
+            let url = error.url()?;
+            Some(format!("is a server running at {}?", url.origin().ascii_serialization()))
+        }
+        _ => None,
+    }
+}
+
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return Some(failure.exit);
+    }
+    Some(match cause.downcast_ref::<ClientError>()? {
+        ClientError::Refused { status: 404, .. } => Exit::NotFound,
+        ClientError::Refused { status: 401 | 403 | 406 | 409 | 423 | 429, .. } => Exit::Refused,
+        ClientError::Refused { status: 502..=504, .. } | ClientError::Transport(_) => Exit::Unreachable,
+        ClientError::Login(_) => Exit::Refused,
+        _ => Exit::Failed,
+    })
+}
+
+/// An error of the command line's own, with its exit code.
+#[derive(Debug)]
+pub(super) struct Failure {
+    exit: Exit,
+    sentence: String,
+}
+
+impl Failure {
+    /// Makes an error about arguments that fit together badly.
+    pub(super) fn usage(sentence: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Usage, sentence: sentence.into() }.into()
+    }
+
+    /// Makes an error about something that is not there.
+    pub(super) fn not_found(sentence: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::NotFound, sentence: sentence.into() }.into()
+    }
+
+    /// Makes an error about something that is not allowed.
+    pub(super) fn refused(sentence: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Refused, sentence: sentence.into() }.into()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,105 @@
+//! The way to a server, before anybody has logged in.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Certificate, Url};
+use tokio::sync::Mutex;
+
+use super::login::Login;
+use super::{Client, ClientError};
+
+/// How long a connection may take to come about, in seconds.
+const CONNECT_TIMEOUT_S: u64 = 10;
+/// How long the server may stay silent in the middle of a call, in seconds. It is long, since the answer to an upload
+/// waits until the bytes are on disk.
+const READ_TIMEOUT_S: u64 = 120;
+
+/// A server's address and the connections to it. Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub(super) http: reqwest::Client,
+    /// Scheme, host and port, without a slash at the end.
+    pub(super) address: String,
+}
+
+impl Server {
+    /// Prepares connections to an address such as `https://lab.example:8000`. Under `https` the server's certificate is
+    /// checked against the authorities that this machine trusts. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Url` when the address is none.
+    pub fn at(address: &str) -> Result<Self, ClientError> {
+        Self::prepare(address, None)
+    }
+
+    /// Prepares connections as [`Server::at`] does, but trusts the certificates in `roots_pem` alone: those of the
+    /// lab's own authority, or the server's own certificate when it signed itself.
+    ///
+    /// # Errors
+    /// `Url` when the address is none, `Certificates` when the text holds no certificate in PEM.
+    pub fn trusting(address: &str, roots_pem: &[u8]) -> Result<Self, ClientError> {
+        let roots = Certificate::from_pem_bundle(roots_pem);
+        let roots = roots.map_err(|error| ClientError::Certificates(error.to_string()))?;
+        if roots.is_empty() {
+            return Err(ClientError::Certificates("there is none in it".to_owned()));
+        }
+        Self::prepare(address, Some(roots))
+    }
+
+    fn prepare(address: &str, roots: Option<Vec<Certificate>>) -> Result<Self, ClientError> {
+        let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let url = url.ok_or_else(|| ClientError::Url(address.to_owned()))?;
+        // Reading the machine's authorities takes longer than a call; without TLS nobody needs them.
+        let wants_machines_roots = roots.is_none() && url.scheme() == "https";
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S))
+            .read_timeout(Duration::from_secs(READ_TIMEOUT_S))
+            // A labrun server never redirects; whoever does is not to be shown the token.
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_built_in_root_certs(wants_machines_roots);
+        for root in roots.into_iter().flatten() {
+            builder = builder.add_root_certificate(root);
+        }
+        if is_of_this_machine(&url) {
+            // A proxy named in the environment can't reach a server on this machine's own loopback address.
+            builder = builder.no_proxy();
+        }
+        Ok(Self { http: builder.build()?, address: address.trim_end_matches('/').to_owned() })
+    }
+
+    /// Gives the address, without a slash at the end.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Logs in with a name and a password. The password is kept in memory, for the day when the refresh token has run
+    /// out.
+    ///
+    /// # Errors
+    /// `Refused` with status 401 for a wrong pair of name and password, with 429 after too many of them.
+    pub async fn login(self, username: &str, password: &str) -> Result<Client, ClientError> {
+        let login = Login::with_password(&self, username, password).await?;
+        Ok(Client::new(self, login))
+    }
+
+    /// Gives a client that calls with this token: an API token, or an access token while it lasts. Whether it is good
+    /// is seen at the first call.
+    pub fn with_token(self, token: impl Into<String>) -> Client {
+        Client::new(self, Login::Token(token.into()))
+    }
+
+    /// Gives a client that calls with access tokens that `signer` makes, a new one whenever the last is about to run
+    /// out. `signer` says in a sentence why it can't, and may block.
+    pub fn with_signer(self, signer: impl Fn() -> Result<String, String> + Send + Sync + 'static) -> Client {
+        Client::new(self, Login::Signed { signer: Arc::new(signer), token: Mutex::new(None) })
+    }
+}
+
+/// Says whether a URL names this machine itself.
+fn is_of_this_machine(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}
