@@ -75,7 +75,7 @@ async fn transitions_are_told_as_they_come_also_those_of_a_time_without_connecti
     let person = behind(&relay, &lab).await;
     let (job, node) = (held.job, held.node);
     let mut watcher = Watcher::begin(&person, &[&job.to_string()]);
-    assert_eq!(watcher.line(), format!("job {job} runs on node {node}\n"));
+    assert_eq!(watcher.line(), format!("job {job} 0% runs on node {node}\n"));
     let progress = |amount: &str| lab.post(&format!("/v1/jobs/{job}/progress/{amount}")).node(node);
     progress("0.25").await.expect(200);
     assert_eq!(watcher.line(), format!("job {job} 25% runs on node {node}\n"));
