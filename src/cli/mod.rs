@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod connect;
+mod demo;
 mod exit;
 mod job;
 mod login;
@@ -43,6 +44,7 @@ enum Command {
     // Boxed for their many flags: the others are a fraction of their size.
     Serve(Box<serve::Serve>),
     Work(Box<work::Work>),
+    Demo(demo::Demo),
     Job(Box<job::Job>),
     Template(template::Template),
     Node(node::Node),
@@ -69,6 +71,7 @@ impl Arguments {
         match self.command {
             Command::Serve(serve) => serve.run()?,
             Command::Work(work) => return work.run(),
+            Command::Demo(demo) => return demo.run(),
             Command::Job(job) => return calling(job.run()),
             Command::Template(template) => return calling(template.run()),
             Command::Node(node) => return calling(node.run()),

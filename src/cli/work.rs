@@ -226,7 +226,7 @@ async fn start(connection: &Connection, settings: &Settings) -> anyhow::Result<W
             return Err(error);
         }
         if is_away && !has_said && began.elapsed() > PATIENCE {
-            tracing::warn!("{error:#}; waiting for the server");
+            tracing::warn!("{error}; waiting for the server");
             has_said = true;
         }
         tokio::time::sleep(RETRY).await;

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::handlers::tokens::token_sha256;
 use super::request::{Call, decimal};
 use super::routes::{Route, Target, Token, Who};
-use crate::domain::ids::{JobId, NodeId, UserId};
+use crate::domain::ids::{JobId, NodeId, UploadId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::access::{Table, UserAccess};
 use crate::store::tokens::Grant;
@@ -356,6 +356,10 @@ impl Standing {
                 let token = app.store.api_token(pk)?.ok_or_else(ApiError::not_found)?;
                 standing.is_oneself = token.user == user;
             }
+            Target::Upload => {
+                let upload = app.store.upload(UploadId(pk))?.ok_or_else(ApiError::not_found)?;
+                standing.is_oneself = upload.shown.creator == user;
+            }
             Target::Output => there(Table::Outputs)?,
             Target::Template => there(Table::Templates)?,
             Target::Node => {
@@ -375,9 +379,16 @@ impl Standing {
                 }
             }
             Target::Job => {
-                let access = app.store.job_access(JobId(pk), node)?.ok_or_else(ApiError::not_found)?;
+                let job = JobId(pk);
+                let access = app.store.job_access(job)?.ok_or_else(ApiError::not_found)?;
                 standing.is_holder = node.is_some() && access.holder == node;
-                standing.is_worker = access.is_callers_work;
+                // Asked only where it decides.
+                standing.is_worker = match node {
+                    Some(node) if route.who == Who::HolderOrWorker && !standing.is_holder => {
+                        app.store.works_on(node, job)?
+                    }
+                    _ => false,
+                };
                 standing.is_meta = access.is_meta;
                 standing.is_creator = access.creator == user;
             }
@@ -391,6 +402,7 @@ fn permit(who: Who, caller: &Caller, standing: &Standing) -> Result<(), ApiError
     let (allowed, needed) = match who {
         Who::Anyone | Who::User => (true, ""),
         Who::Staff | Who::StaffOrLoopback => (caller.is_staff, "Only staff may do this."),
+        Who::Oneself => (standing.is_oneself, "Only the user whose it is may do this."),
         Who::StaffOrOneself => (caller.is_staff || standing.is_oneself, "Only staff and the user itself may do this."),
         Who::StaffOrItself => (caller.is_staff || standing.is_oneself, "Only staff and the node itself may do this."),
         Who::Node => (caller.node.is_some(), "This is called for a node: send its key in the header Node-Id."),

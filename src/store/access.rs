@@ -16,7 +16,7 @@ pub struct UserAccess {
     pub credentials: i64,
 }
 
-/// A job, as a caller's node stands to it.
+/// A job, as calls for it are checked against it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobAccess {
     /// The node that holds it.
@@ -25,8 +25,6 @@ pub struct JobAccess {
     pub is_meta: bool,
     /// Who made it.
     pub creator: UserId,
-    /// Whether it is the `current_job` of the caller's node.
-    pub is_callers_work: bool,
 }
 
 /// The tables whose rows paths name by key.
@@ -64,23 +62,22 @@ impl Store {
         self.callers.node_creator(node, || self.read(read))
     }
 
-    /// Reads how a caller's node stands to a job.
-    pub fn job_access(&self, job: JobId, node: Option<NodeId>) -> Result<Option<JobAccess>, Error> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT node, kind = 'meta', EXISTS (SELECT 1 FROM nodes WHERE pk = ?2 AND current_job = ?1),
-                     creator
-                 FROM jobs WHERE pk = ?1",
-            )?;
-            found(statement.query_row(rusqlite::params![job, node], |row| {
-                Ok(JobAccess {
-                    holder: row.get(0)?,
-                    is_meta: row.get(1)?,
-                    is_callers_work: row.get(2)?,
-                    creator: row.get(3)?,
-                })
+    /// Reads what calls for a job are checked against; `None` when there is no such job.
+    pub fn job_access(&self, job: JobId) -> Result<Option<JobAccess>, Error> {
+        let read = |connection: &Connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT node, kind = 'meta', creator FROM jobs WHERE pk = ?1")?;
+            found(statement.query_row([job], |row| {
+                Ok(JobAccess { holder: row.get(0)?, is_meta: row.get(1)?, creator: row.get(2)? })
             }))
-        })
+        };
+        self.callers.job(job, || self.read(read))
+    }
+
+    /// Says whether a job is the `current_job` of a node.
+    pub fn works_on(&self, node: NodeId, job: JobId) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM nodes WHERE pk = ?1 AND current_job = ?2)";
+        self.read(|connection| Ok(connection.prepare_cached(sql)?.query_row([node.0, job.0], |row| row.get(0))?))
     }
 
     /// Says whether a row is there.

@@ -73,13 +73,43 @@ pub struct WriterStats {
     pub commit_us: Histogram,
     /// How many commands shared each commit.
     pub batch: Histogram,
+    /// Whether commits are quick at present.
+    pub(super) pace: Pace,
+}
+
+/// The longest time that a recent commit took: each commit that took less lets an eighth of it be forgotten.
+#[derive(Debug)]
+pub(super) struct Pace(AtomicU64);
+
+impl Pace {
+    /// A commit under this does not hold up a thread's other work noticeably, in microseconds.
+    const BRISK_US: u64 = 500;
+
+    /// Notes how long a commit took. Only one at a time does so.
+    pub(super) fn note(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let longest = self.0.load(Ordering::Relaxed);
+        self.0.store(us.max(longest - longest / 8), Ordering::Relaxed);
+    }
+
+    /// Says whether the next commit will very likely be brisk. Before the first one nothing is known, and it says no.
+    pub(super) fn is_brisk(&self) -> bool {
+        self.0.load(Ordering::Relaxed) < Self::BRISK_US
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(AtomicU64::new(2 * Self::BRISK_US))
+    }
 }
 
 impl Default for WriterStats {
     fn default() -> Self {
         let zero = AtomicU64::default;
         let (commit_us, batch) = (Histogram::new(COMMIT_US), Histogram::new(BATCH));
-        Self { queued: zero(), taken: zero(), refused: zero(), lost: zero(), commit_us, batch }
+        let pace = Pace::default();
+        Self { queued: zero(), taken: zero(), refused: zero(), lost: zero(), commit_us, batch, pace }
     }
 }
 
@@ -176,6 +206,22 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_slow_commit_is_remembered_for_a_while() {
+        let pace = Pace::default();
+        let quick = Duration::from_micros(100);
+        assert!(!pace.is_brisk());
+        (0..10).for_each(|_| pace.note(quick));
+        assert!(pace.is_brisk());
+        pace.note(Duration::from_millis(10));
+        let slow = (0..100).take_while(|_| {
+            pace.note(quick);
+            !pace.is_brisk()
+        });
+        assert_eq!(slow.count(), 22);
+        assert!(pace.is_brisk());
+    }
 
     #[test]
     fn values_fall_into_the_first_bucket_that_holds_them() {

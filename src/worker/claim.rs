@@ -19,8 +19,8 @@ use crate::wire::Job;
 use crate::wire::list::{ListSpec, exact, is_null};
 use crate::wire::template::{Kind, Template, Workable};
 
-/// How long a claim waits at the server, in seconds.
-const WAIT_S: f64 = 30.0;
+/// How long a claim waits at the server, in seconds. After it, templates that are new are looked at.
+const WAIT_S: f64 = 5.0;
 /// The pause between two lists, at a server that does not know claims.
 const POLL: Duration = Duration::from_secs(2);
 /// How many free jobs are looked at in one list.

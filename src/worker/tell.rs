@@ -2,10 +2,11 @@
 //! there; and that the job is not the worker's any more.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -15,6 +16,8 @@ use super::progress::{self, Progress};
 use super::spool::Run;
 use super::standing::Standing;
 use crate::client::{Client, ClientError};
+use crate::domain::ids::JobId;
+use crate::domain::lifecycle::Transition;
 
 /// How often there is something to tell.
 const ROUND: Duration = Duration::from_millis(200);
@@ -24,8 +27,11 @@ const PIECE_BYTES: usize = 256 << 10;
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 /// How long a call may take before it counts as failed.
 const CALL_MAX: Duration = Duration::from_secs(20);
-/// The longest time between two signs of life, and so until a cancelled job is noticed.
-const BEAT_MAX: Duration = Duration::from_secs(2);
+/// The longest time between two signs of life. It is also the time until a cancelled job is noticed where events can't be
+/// watched.
+const BEAT_MAX: Duration = Duration::from_secs(5);
+/// The pause before events are watched again.
+const WATCH_PAUSE: Duration = Duration::from_secs(5);
 /// How many signs of life there are at least in the time of a lease.
 const BEATS_PER_LEASE: f64 = 4.0;
 
@@ -144,11 +150,35 @@ struct Teller {
     not_before: Instant,
 }
 
+/// Watches the job's events, and tells when one says that it has ended or is somebody else's.
+async fn watch_events(client: Client, job: JobId, ended: &Notify) {
+    let mut events = client.events(job);
+    loop {
+        match events.next().await {
+            Ok(Some(event)) => match event.message.transition {
+                Transition::Create | Transition::Acquire | Transition::Start | Transition::Progress => {}
+                Transition::Release
+                | Transition::Finish
+                | Transition::Error
+                | Transition::Reset
+                | Transition::Abort
+                | Transition::Cancel => ended.notify_one(),
+            },
+            // The signs of life tell as well, if later.
+            Ok(None) | Err(_) => tokio::time::sleep(WATCH_PAUSE).await,
+        }
+    }
+}
+
 impl Teller {
     async fn talk(mut self, gone: watch::Sender<Option<String>>, mut ends: watch::Receiver<bool>) {
+        let ended = Notify::new();
+        let mut watching = pin!(watch_events(self.client.clone(), self.run.job, &ended));
         loop {
             tokio::select! {
                 () = tokio::time::sleep(ROUND) => {}
+                () = ended.notified() => self.next_beat = Instant::now(),
+                () = &mut watching => {}
                 _ = ends.wait_for(|end| *end) => break,
             }
             if let Some(why) = self.round().await {

@@ -86,6 +86,12 @@ impl Lab {
         Self { shared: lab.shared.clone(), http: connections() }
     }
 
+    /// Gives the same lab with connections of its own, for a server that was started again on its port: those from
+    /// before are broken.
+    pub(crate) fn reconnected(&self) -> Self {
+        Self { shared: self.shared.clone(), http: connections() }
+    }
+
     /// Does something to the server's process.
     pub(crate) fn server<T>(&self, work: impl FnOnce(&mut Server) -> T) -> T {
         work(&mut self.shared.server.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
@@ -95,6 +101,7 @@ impl Lab {
         &self.http
     }
 
+    /// The address of a path at the server.
     pub(super) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port())
     }

@@ -20,6 +20,8 @@ pub(crate) struct Setup {
     pub(crate) arguments: Vec<String>,
     /// Starts without a password for the admin.
     pub(crate) without_password: bool,
+    /// The port; a free one when none.
+    pub(crate) port: Option<u16>,
 }
 
 impl Setup {
@@ -35,7 +37,8 @@ impl Setup {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LABRUN_")) {
             command.env_remove(name);
         }
-        command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]).args(&self.arguments);
+        let listen = format!("127.0.0.1:{}", self.port.unwrap_or(0));
+        command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", &listen]).args(&self.arguments);
         if !self.without_password {
             command.env("LABRUN_ADMIN_PASSWORD", PASSWORD);
         }
@@ -112,9 +115,7 @@ impl Server {
 
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &pid]).status();
-        assert!(sent.expect("sh runs").success(), "SIG{name} could not be sent");
+        signal(&self.child, name);
     }
 
     /// Waits for its end.
@@ -133,6 +134,11 @@ impl Server {
         let temp = self._temp.as_ref().map_or(Path::new(""), tempfile::TempDir::path);
         self.guard = guard(&child, temp);
         (self.child, self.port, self.said) = (child, port, said);
+    }
+
+    /// Makes the next [`Server::restart`] take the port that it has now, for clients that are to find it again.
+    pub(crate) fn keep_port(&mut self) {
+        self.setup.port = Some(self.port);
     }
 
     /// Changes how the next [`Server::restart`] starts it.
@@ -157,6 +163,16 @@ impl Drop for Server {
 /// Starts the process and waits for the line that names its address.
 fn launch(setup: &Setup, dir: &Path) -> (Child, u16, Arc<Mutex<String>>) {
     let mut child = setup.command(dir).spawn().expect("the server's binary can be started");
+    let (said, lines) = overhear(&mut child);
+    let port = port_line(&lines).unwrap_or_else(|| {
+        drop(child.kill());
+        panic!("the server did not start; it said:\n{}", said.lock().expect("no reader panics"))
+    });
+    (child, port, said)
+}
+
+/// Collects what a process writes to stdout and stderr, and gives its lines one by one.
+pub(super) fn overhear(child: &mut Child) -> (Arc<Mutex<String>>, Receiver<String>) {
     let said = Arc::new(Mutex::new(String::new()));
     let (tell, lines) = channel();
     for stream in [
@@ -172,12 +188,7 @@ fn launch(setup: &Setup, dir: &Path) -> (Child, u16, Arc<Mutex<String>>) {
             }
         });
     }
-    drop(tell);
-    let port = port_line(&lines).unwrap_or_else(|| {
-        drop(child.kill());
-        panic!("the server did not start; it said:\n{}", said.lock().expect("no reader panics"))
-    });
-    (child, port, said)
+    (said, lines)
 }
 
 /// Waits for the line with the address; `None` when the server ends, or says nothing for too long.
@@ -193,7 +204,7 @@ fn port_line(lines: &Receiver<String>) -> Option<u16> {
 
 /// Starts a process that outlives a killed test run for the moment it takes to end the server and remove its
 /// directory: it notices by the end of its input.
-fn guard(server: &Child, temp: &Path) -> Child {
+pub(super) fn guard(server: &Child, temp: &Path) -> Child {
     let script = r#"read -r _; kill -s KILL "$1" 2>/dev/null; if [ -n "$2" ]; then rm -rf "$2"; fi"#;
     Command::new("sh")
         .args(["-c", script, "sh", &server.id().to_string()])
@@ -205,8 +216,15 @@ fn guard(server: &Child, temp: &Path) -> Child {
         .expect("sh runs")
 }
 
+/// Sends a signal by name.
+pub(super) fn signal(to: &Child, name: &str) {
+    let pid = to.id().to_string();
+    let sent = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &pid]).status();
+    assert!(sent.expect("sh runs").success(), "SIG{name} could not be sent");
+}
+
 /// Ends a guard whose server is taken care of.
-fn dismiss(guard: &mut Child) {
+pub(super) fn dismiss(guard: &mut Child) {
     drop(guard.kill());
     drop(guard.wait());
 }

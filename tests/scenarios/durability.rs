@@ -291,7 +291,11 @@ async fn the_password_of_a_later_start_changes_nothing() {
     std::fs::write(temp.path(), "another-password-2\n").expect("a file can be written");
     let file = temp.path().to_str().expect("a path of ASCII").to_owned();
     lab.server(|server| {
-        server.set_up(Setup { without_password: true, arguments: vec!["--admin-password-file".to_owned(), file] });
+        server.set_up(Setup {
+            without_password: true,
+            arguments: vec!["--admin-password-file".to_owned(), file],
+            ..Setup::default()
+        });
         server.restart();
     });
     lab.obtain(ADMIN, "another-password-2").await.expect(401);

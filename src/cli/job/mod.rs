@@ -17,6 +17,7 @@ use super::connect::Connection;
 use super::exit::{self, Exit};
 use super::screen::Look;
 use verbs::Verb;
+pub(super) use watch::watch;
 
 /// Submit jobs, watch them, and fetch what came out.
 #[derive(Debug, Args)]

@@ -44,7 +44,12 @@ impl Watch {
 }
 
 /// Watches jobs to their end. With `--json` they are printed as they are then.
-pub(super) async fn watch(keys: &[JobId], patience: Duration, client: &Client, screen: Screen) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn watch(
+    keys: &[JobId],
+    patience: Duration,
+    client: &Client,
+    screen: Screen,
+) -> anyhow::Result<Exit> {
     let bars = Bars::new();
     let watchers = keys.iter().map(|&key| {
         let bar = bars.share(&format!("job {key}"));

@@ -234,3 +234,55 @@ async fn a_stop_finishes_what_is_queued_and_refuses_what_comes_later() {
     assert_eq!(lab.rows(), [1]);
     lab.writer.stop();
 }
+
+/// Says whether a command ran in the writer's thread.
+async fn ran_in_thread(writer: &Writer) -> bool {
+    let name = |_: &WriteTx<'_>| Ok(std::thread::current().name() == Some("labrun-writer"));
+    writer.call(name).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_caller_that_must_not_block_leaves_the_writing_to_the_thread() {
+    assert!(ran_in_thread(&start("").writer).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_finds_nobody_writing_writes_by_itself() {
+    let lab = start("");
+    let writer = Arc::new(lab.writer);
+    let its = writer.clone();
+    assert!(!tokio::spawn(async move { ran_in_thread(&its).await }).await.unwrap());
+    writer.stop();
+    let late = writer.call(|_| Ok(())).await;
+    assert!(matches!(late, Err(Error::Closing)), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_turn_goes_round_among_callers_and_the_thread_and_nobody_is_left_out() {
+    let lab = start("");
+    let writer = Arc::new(lab.writer);
+    let calls = (0..40).map(|task| {
+        let writer = writer.clone();
+        tokio::spawn(async move {
+            for turn in 0..25 {
+                let x = 100 * task + turn;
+                let result = writer
+                    .call(move |tx| match x % 10 {
+                        7 => panic!("planned"),
+                        _ => insert(tx, x),
+                    })
+                    .await;
+                assert_eq!(result.is_ok(), x % 10 != 7, "{result:?}");
+                // Its own row is there for everybody as soon as it is answered; a rest lets the queue run dry at times.
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    for call in join_all(calls).await {
+        call.unwrap();
+    }
+    let lab = Lab { writer: Arc::into_inner(writer).unwrap(), path: lab.path, _dir: lab._dir };
+    assert_eq!(lab.rows().len(), 40 * 25 - (0..40 * 100).filter(|x| x % 100 < 25 && x % 10 == 7).count());
+    assert_eq!((lab.writer.stats().queue_length(), lab.writer.stats().lost()), (0, 0));
+    lab.writer.stop();
+}
