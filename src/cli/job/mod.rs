@@ -50,11 +50,11 @@ enum Action {
     Unhold(verbs::Jobs),
     /// Delete jobs; they can be restored unless --hard is said. For staff
     Delete {
-        #[command(flatten)]
-        jobs: verbs::Jobs,
         /// For good, with their outputs and events
         #[arg(long)]
         hard: bool,
+        #[command(flatten)]
+        jobs: verbs::Jobs,
     },
     /// Restore deleted jobs. For staff
     Restore(verbs::Jobs),

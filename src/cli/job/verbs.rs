@@ -27,9 +27,6 @@ pub(super) struct Jobs {
     #[arg(value_name = "PK")]
     keys: Vec<Keys>,
 
-    #[command(flatten)]
-    filter: Filter,
-
     /// Only show which jobs these are
     #[arg(long)]
     dry_run: bool,
@@ -37,6 +34,10 @@ pub(super) struct Jobs {
     /// Do it without asking
     #[arg(long, short)]
     yes: bool,
+
+    // Last, since its heading holds for what follows.
+    #[command(flatten)]
+    filter: Filter,
 }
 
 /// What is done.
