@@ -167,6 +167,8 @@ pub(crate) struct App {
     pub(crate) output_bytes_max: Option<u64>,
     pub(crate) upload_bounds: Bounds,
     pub(crate) uploads: Arc<uploads::Busy>,
+    /// The right to make an archive.
+    pub(crate) archives: Arc<tokio::sync::Semaphore>,
     pub(crate) ages: crate::store::retention::Ages,
     /// Turns true when the server stops; whatever runs for long ends then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
@@ -284,10 +286,11 @@ impl Running {
             output_bytes_max: settings.output_bytes_max,
             upload_bounds: settings.upload_bounds,
             uploads: Arc::default(),
+            archives: Arc::new(tokio::sync::Semaphore::new(handlers::bundle::ARCHIVES_MAX)),
             ages: settings.ages,
             stopping,
         });
-        uploads::finish_interrupted(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
+        uploads::tidy_up(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
         Ok(Self { app, address, made_password, tls, stop, serving, tasks, _announcement: announcement, _lock: lock })
