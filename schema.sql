@@ -445,3 +445,45 @@ BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;
 
 CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
 BEGIN SELECT raise(ABORT, 'the audit log can only be added to'); END;
+
+-- v2
+
+-- Uploads that come in pieces. Their bytes lie in `blobs/partial/PK` until all are there; `received` of them are on disk
+-- and were acknowledged, what the file has beyond that counts for nothing.
+CREATE TABLE uploads (
+    pk             INTEGER PRIMARY KEY AUTOINCREMENT,
+    creator        INTEGER NOT NULL REFERENCES users,
+    -- On whose behalf, and for which attempt of the job; NULL without.
+    node           INTEGER,
+    attempt        INTEGER,
+    -- The output that it is to become; all three are NULL for bytes that nothing names yet.
+    job            INTEGER REFERENCES jobs ON DELETE CASCADE,
+    name           TEXT    CHECK (length(name) BETWEEN 1 AND 200),
+    type           TEXT    CHECK (length(type) BETWEEN 1 AND 500),
+    size           INTEGER NOT NULL CHECK (size >= 0),
+    received       INTEGER NOT NULL DEFAULT 0 CHECK (received BETWEEN 0 AND size),
+    -- What was announced at the beginning, or else what was found at the end.
+    sha256         TEXT    CHECK (length(sha256) = 64),
+    -- All bytes are on disk and right, and may have been moved to their place already: they are not to be written in.
+    sealed         INTEGER NOT NULL DEFAULT 0 CHECK (sealed IN (0, 1)),
+    -- What the client said of it, given back as it came.
+    metadata       TEXT    NOT NULL DEFAULT '',
+    creation_time  INTEGER NOT NULL,
+    expiry_time    INTEGER NOT NULL,
+    finished_time  INTEGER,
+    output         INTEGER REFERENCES job_outputs ON DELETE SET NULL,
+    CHECK ((job IS NULL) = (name IS NULL) AND (job IS NULL) = (type IS NULL)),
+    CHECK (sealed = 0 OR sha256 IS NOT NULL),
+    -- One that has all of its bytes is finished, so that a client which sees their number knows that it is done.
+    CHECK ((finished_time IS NOT NULL) = (received = size)),
+    CHECK (finished_time IS NULL OR sealed = 1)
+) STRICT;
+
+-- The open uploads: of a user, of whom there is a limit; and all of them, for the room that they will take.
+CREATE INDEX uploads_open ON uploads (creator, size, received) WHERE finished_time IS NULL;
+-- Those whose time is over.
+CREATE INDEX uploads_by_expiry ON uploads (expiry_time);
+-- The uploads of a user, listed; of a job and of an output, with which they go.
+CREATE INDEX uploads_by_creator ON uploads (creator, pk);
+CREATE INDEX uploads_by_job ON uploads (job) WHERE job IS NOT NULL;
+CREATE INDEX uploads_by_output ON uploads (output) WHERE output IS NOT NULL;

@@ -83,4 +83,64 @@ mod tests {
             }
         }
     }
+
+    /// The same for an upload in pieces: what was acknowledged before the disk failed is there, and it goes on from
+    /// there, also when the hash of it is forgotten as by a restart.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_disk_that_fails_in_a_later_piece_takes_nothing_from_the_earlier_ones() {
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+        let (size, cut) = (bytes.len() as u64, 300_001);
+        for point in [Point::Create, Point::Write, Point::Sync, Point::Rename, Point::SyncDir] {
+            for restart in [false, true] {
+                let dir = tempfile::tempdir().unwrap();
+                let blobs = Blobs::open(dir.path(), 0).unwrap();
+                let mut first = blobs.resume(7, 0, size).await.unwrap();
+                first.write(Bytes::copy_from_slice(&bytes[..cut])).await.unwrap();
+                assert_eq!(first.checkpoint().await.unwrap(), cut as u64);
+                first.close().await;
+                let blobs = if restart { Blobs::open(dir.path(), 0).unwrap() } else { blobs };
+                let rest = async || {
+                    let mut file = blobs.resume(7, cut as u64, size).await?;
+                    if let Err(error) = file.write(Bytes::copy_from_slice(&bytes[cut..])).await {
+                        file.close().await;
+                        return Err(error);
+                    }
+                    file.seal(Some(Digest::of(&bytes))).await?.place().await
+                };
+                blobs.0.faults.plan(point, io::ErrorKind::StorageFull);
+                let failed = rest().await.expect_err("the disk failed");
+                assert!(matches!(failed, WriteError::NoSpace), "{point:?}: {failed:?}");
+                let held = if point == Point::SyncDir {
+                    // Its bytes have their place already, as after a crash.
+                    blobs.hold(Digest::of(&bytes)).await.unwrap().expect("they are there")
+                } else {
+                    rest().await.expect("the disk works again")
+                };
+                assert_eq!((held.digest(), held.size_bytes()), (Digest::of(&bytes), size));
+                assert!(blobs.partials().unwrap().is_empty(), "{point:?} left a file behind");
+            }
+        }
+    }
+
+    /// What a file has beyond the bytes that count is cut off; one that has fewer is not gone on with.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_upload_goes_on_at_its_place_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), 0).unwrap();
+        let path = dir.path().join("partial/3");
+        std::fs::write(&path, b"abcdefgh and what did not count").unwrap();
+        let mut file = blobs.resume(3, 8, 12).await.unwrap();
+        file.write(Bytes::from_static(b"ijkl")).await.unwrap();
+        assert!(matches!(file.write(Bytes::from_static(b"m")).await, Err(WriteError::TooLarge { limit_bytes: 12 })));
+        file.close().await;
+        let mut file = blobs.resume(3, 8, 12).await.unwrap();
+        file.write(Bytes::from_static(b"ijkl")).await.unwrap();
+        let wrong = file.seal(Some(Digest::of(b"other"))).await;
+        assert!(matches!(wrong, Err(WriteError::Mismatch { actual }) if actual == Digest::of(b"abcdefghijkl")));
+        std::fs::write(&path, b"abc").unwrap();
+        assert!(matches!(blobs.resume(3, 8, 12).await, Err(WriteError::Io(_))));
+        blobs.discard(3).unwrap();
+        blobs.discard(3).unwrap();
+        assert!(matches!(blobs.resume(3, 8, 12).await, Err(WriteError::Io(_))));
+    }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! blobs/ab/cdef…    bytes whose SHA-256 is abcdef…, complete and synced, never changed
 //! blobs/incoming/   uploads on their way; whatever a crash leaves here is deleted at the next start
+//! blobs/partial/    uploads that come in pieces, by a number; they stay until somebody ends them
 //! ```
 //!
 //! The order that keeps every promise is *bytes before row, row before bytes gone*: [`Writer::finish`] returns when
@@ -15,6 +16,7 @@ mod holds;
 pub mod offline;
 mod partial;
 mod read;
+mod resume;
 mod sweep;
 mod write;
 
@@ -27,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use digest::{BadDigest, Digest};
 pub use read::{Pieces, Reader};
+pub use resume::{Resumed, Sealed};
 pub use sweep::Listing;
 pub use write::{WriteError, Writer};
 
@@ -42,6 +45,7 @@ struct Inner {
     headroom_bytes: u64,
     uploads: AtomicU64,
     holds: Arc<Holds>,
+    parked: resume::Parked,
     faults: faults::Faults,
 }
 
@@ -83,7 +87,7 @@ impl Blobs {
         }
         // All the directories are made and synced here, so that an upload has only its own entry to sync.
         let shards = (0..=u8::MAX).map(|byte| format!("{byte:02x}"));
-        for name in shards.chain(["incoming".to_owned()]) {
+        for name in shards.chain(["incoming".to_owned(), resume::PARTIAL.to_owned()]) {
             match DirBuilder::new().mode(0o700).create(dir.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
@@ -101,6 +105,7 @@ impl Blobs {
             headroom_bytes,
             uploads: AtomicU64::new(0),
             holds: Arc::default(),
+            parked: Default::default(),
             faults: Default::default(),
         })))
     }
@@ -227,7 +232,7 @@ mod tests {
         for path in [root.clone(), root.join("incoming"), root.join("00"), root.join("ff")] {
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{path:?}");
         }
-        assert_eq!(root.read_dir().unwrap().count(), 257);
+        assert_eq!(root.read_dir().unwrap().count(), 258);
     }
 
     #[test]
@@ -237,8 +242,10 @@ mod tests {
         let digest = Digest::of(b"kept");
         std::fs::write(blobs.path(digest), b"kept").unwrap();
         std::fs::write(dir.path().join("incoming/0"), b"half").unwrap();
+        std::fs::write(dir.path().join("partial/1"), b"half").unwrap();
         let blobs = Blobs::open(dir.path(), 0).unwrap();
         assert_eq!(dir.path().join("incoming").read_dir().unwrap().count(), 0);
+        assert_eq!(dir.path().join("partial").read_dir().unwrap().count(), 1);
         assert_eq!(blobs.size_on_disk(digest).unwrap(), Some(4));
     }
 

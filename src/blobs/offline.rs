@@ -43,6 +43,15 @@ pub fn place(dir: &Path, digest: Digest) -> PathBuf {
     dir.join(shard).join(name)
 }
 
+/// Gives how many bytes the file of an upload has that comes in pieces; none when there is no file.
+pub fn partial_bytes(dir: &Path, number: u64) -> io::Result<u64> {
+    match std::fs::metadata(super::resume::partial_place(dir, number)) {
+        Ok(found) => Ok(found.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads bytes through and tells what is wrong with them. `size` is what the database says, if it names them.
 /// `read` is told how many bytes came, piece by piece.
 pub fn examine(dir: &Path, digest: Digest, size: Option<u64>, mut read: impl FnMut(u64)) -> Result<(), Damage> {

@@ -1,7 +1,7 @@
 //! The file of an upload, from its creation under a passing name to its place under the name of its bytes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::faults::Point;
-use super::{Blobs, Digest, Held, WriteError};
+use super::{Blobs, Digest, Held, WriteError, sync_dir};
 
 /// How often the headroom is looked at during an upload.
 const HEADROOM_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+/// How much is read at a time to be hashed again.
+const READ_BYTES: usize = 1024 * 1024;
 
-/// The file of an upload, deleted when dropped unless it was moved to its place.
+/// The file of an upload: deleted when dropped unless it was moved to its place, or is one that may be gone on with.
 #[derive(Debug)]
 pub(super) struct Partial {
     file: Arc<File>,
@@ -31,13 +33,49 @@ impl Partial {
         blobs.0.faults.meet(Point::Create)?;
         let path = blobs.incoming_path();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self {
-            file: Arc::new(file),
-            path: TempPath(Some(path)),
-            hasher: Sha256::new(),
-            size_bytes: 0,
-            headroom_checked_bytes: 0,
-        })
+        Ok(Self::over(file, TempPath { path, keep: false }, Sha256::new(), 0))
+    }
+
+    /// Goes on with one that was left at `size_bytes`; what its file has beyond that is cut off. Without the `hasher` of
+    /// what is there, that is read again. At 0 bytes the file is made.
+    pub(super) fn go_on(
+        blobs: &Blobs,
+        path: PathBuf,
+        size_bytes: u64,
+        hasher: Option<Sha256>,
+    ) -> Result<Self, WriteError> {
+        blobs.check_headroom(0)?;
+        blobs.0.faults.meet(Point::Create)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(size_bytes == 0).truncate(false).mode(0o600);
+        let mut file = options.open(&path)?;
+        if file.metadata()?.len() < size_bytes {
+            let sentence = "the file of an upload is shorter than it was";
+            return Err(WriteError::Io(io::Error::new(io::ErrorKind::UnexpectedEof, sentence)));
+        }
+        file.set_len(size_bytes)?;
+        if size_bytes == 0 {
+            // The name is durable before anything is acknowledged.
+            blobs.0.faults.meet(Point::SyncDir)?;
+            path.parent().map_or(Ok(()), sync_dir)?;
+        }
+        let hasher = match hasher {
+            Some(hasher) => hasher,
+            None => hash_again(&mut file)?,
+        };
+        file.seek(SeekFrom::Start(size_bytes))?;
+        Ok(Self::over(file, TempPath { path, keep: true }, hasher, size_bytes))
+    }
+
+    /// Takes up one whose bytes are all there and synced, and are known to have the digest that it is then placed by.
+    pub(super) fn whole(path: PathBuf) -> io::Result<Self> {
+        let file = File::open(&path)?;
+        let size_bytes = file.metadata()?.len();
+        Ok(Self::over(file, TempPath { path, keep: true }, Sha256::new(), size_bytes))
+    }
+
+    fn over(file: File, path: TempPath, hasher: Sha256, size_bytes: u64) -> Self {
+        Self { file: Arc::new(file), path, hasher, size_bytes, headroom_checked_bytes: size_bytes }
     }
 
     /// Writes and hashes the next bytes.
@@ -63,37 +101,79 @@ impl Partial {
         Arc::clone(&self.file)
     }
 
+    /// Gives the state of the hash over all bytes written.
+    pub(super) fn hasher(&self) -> &Sha256 {
+        &self.hasher
+    }
+
+    /// Makes the bytes written so far durable.
+    pub(super) fn sync(&self, blobs: &Blobs) -> io::Result<()> {
+        blobs.0.faults.meet(Point::Sync)?;
+        self.file.sync_data()
+    }
+
+    /// Gives the SHA-256 of all bytes.
+    ///
+    /// # Errors
+    /// `Mismatch` when another one is expected.
+    pub(super) fn digest(&self, expected: Option<Digest>) -> Result<Digest, WriteError> {
+        let digest = Digest(self.hasher.clone().finalize().into());
+        match expected {
+            Some(expected) if expected != digest => Err(WriteError::Mismatch { actual: digest }),
+            _ => Ok(digest),
+        }
+    }
+
     /// Makes the bytes durable and gives them their name.
     pub(super) fn seal(self, blobs: &Blobs, expected: Option<Digest>) -> Result<Held, WriteError> {
-        let Self { file, path: temp, hasher, size_bytes, headroom_checked_bytes: _ } = self;
-        let digest = Digest(hasher.finalize().into());
-        if expected.is_some_and(|expected| expected != digest) {
-            return Err(WriteError::Mismatch { actual: digest });
-        }
+        let digest = self.digest(expected)?;
+        self.place(blobs, digest)
+    }
+
+    /// Makes the bytes durable and gives them the name of their digest; where that is taken, they are not needed.
+    pub(super) fn place(mut self, blobs: &Blobs, digest: Digest) -> Result<Held, WriteError> {
         // The hold comes before the look at the place: a sweep between the two would take what was seen.
         let hold = blobs.0.holds.hold(digest);
-        if blobs.size_on_disk(digest)? != Some(size_bytes) {
+        if blobs.size_on_disk(digest)? == Some(self.size_bytes) {
+            self.path.keep = false;
+        } else {
             // Synced before it is named, so that what stands under a name is whole even after a loss of power.
             blobs.0.faults.meet(Point::Sync)?;
-            file.sync_all()?;
+            self.file.sync_all()?;
             blobs.0.faults.meet(Point::Rename)?;
-            temp.rename(&blobs.path(digest))?;
+            self.path.rename(&blobs.path(digest))?;
         }
         blobs.sync_name(digest)?;
-        Ok(Held { digest, size_bytes, _hold: hold })
+        Ok(Held { digest, size_bytes: self.size_bytes, _hold: hold })
     }
 }
 
-/// A path whose file is deleted when this is dropped, on a panic as well.
+/// Hashes a file from its beginning to its end.
+fn hash_again(file: &mut File) -> io::Result<Sha256> {
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; READ_BYTES];
+    file.seek(SeekFrom::Start(0))?;
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(hasher),
+            Ok(count) => hasher.update(piece.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A path whose file is deleted when this is dropped, on a panic as well, unless it is to be kept.
 #[derive(Debug)]
-struct TempPath(Option<PathBuf>);
+struct TempPath {
+    path: PathBuf,
+    keep: bool,
+}
 
 impl TempPath {
-    fn rename(mut self, place: &Path) -> io::Result<()> {
-        if let Some(path) = &self.0 {
-            std::fs::rename(path, place)?;
-        }
-        self.0 = None;
+    fn rename(&mut self, place: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, place)?;
+        self.keep = true;
         Ok(())
     }
 }
@@ -101,8 +181,8 @@ impl TempPath {
 impl Drop for TempPath {
     fn drop(&mut self) {
         // What can't be deleted now is deleted when the store is opened next.
-        if let Some(path) = &self.0
-            && let Err(error) = std::fs::remove_file(path)
+        if !self.keep
+            && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!(%error, "could not delete the file of an abandoned upload");
         }

@@ -66,6 +66,8 @@ pub struct Writer {
     received_bytes: u64,
     flushed_bytes: u64,
     buffer: Vec<u8>,
+    /// The file, while no piece of it is being written.
+    idle: Option<Partial>,
     /// The piece that is being written.
     at_work: Option<JoinHandle<Result<Written, WriteError>>>,
     flush: Option<JoinHandle<io::Result<()>>>,
@@ -85,9 +87,21 @@ impl Writer {
             received_bytes: 0,
             flushed_bytes: 0,
             buffer: Vec::new(),
+            idle: None,
             at_work: None,
             flush: None,
             broken: false,
+        }
+    }
+
+    /// Goes on with an upload, of at most `limit_bytes` in all.
+    pub(super) fn over(blobs: Blobs, partial: Partial, limit_bytes: u64) -> Self {
+        let size_bytes = partial.size_bytes();
+        Self {
+            received_bytes: size_bytes,
+            flushed_bytes: size_bytes,
+            idle: Some(partial),
+            ..Self::new(blobs, Some(limit_bytes))
         }
     }
 
@@ -120,21 +134,58 @@ impl Writer {
         Ok(())
     }
 
+    /// Gives how many bytes came.
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
     /// Ends the upload; returns when the bytes are in their place and durable.
     pub async fn finish(mut self) -> Result<Held, WriteError> {
+        let (partial, buffer) = self.take_all().await?;
+        let (blobs, expected) = (self.blobs.clone(), self.expected);
+        blocking(move || written(&blobs, partial, &buffer)?.seal(&blobs, expected)).await
+    }
+
+    /// Writes all that came, and gives the file.
+    pub(super) async fn into_partial(mut self) -> Result<Partial, WriteError> {
+        let (partial, buffer) = self.take_all().await?;
+        let blobs = self.blobs.clone();
+        blocking(move || written(&blobs, partial, &buffer)).await
+    }
+
+    /// Makes all that came durable; gives the file for a look at it. The upload can go on.
+    pub(super) async fn checkpoint(&mut self) -> Result<Option<&Partial>, WriteError> {
+        let (partial, buffer) = self.take_all().await?;
+        let blobs = self.blobs.clone();
+        let synced = blocking(move || {
+            let partial = written(&blobs, partial, &buffer)?;
+            partial.sync(&blobs)?;
+            Ok::<_, WriteError>(partial)
+        });
+        self.idle = Some(synced.await?);
+        self.flushed_bytes = self.received_bytes;
+        self.broken = false;
+        Ok(self.idle.as_ref())
+    }
+
+    /// Waits until nothing writes to the file any more, and gives it with what is still to be written.
+    async fn take_all(&mut self) -> Result<(Option<Partial>, Vec<u8>), WriteError> {
         self.enter()?;
         let (partial, _) = self.take_partial().await?;
+        // A failed sync is reported once for a file, so its result must not be lost: the last sync would succeed.
         if let Some(flush) = self.flush.take() {
             flush.await.map_err(io::Error::other)??;
         }
-        let (blobs, expected) = (self.blobs.clone(), self.expected);
-        let buffer = std::mem::take(&mut self.buffer);
-        blocking(move || {
-            let mut partial = partial.map_or_else(|| Partial::create(&blobs), Ok)?;
-            partial.append(&blobs, &buffer)?;
-            partial.seal(&blobs, expected)
-        })
-        .await
+        Ok((partial, std::mem::take(&mut self.buffer)))
+    }
+
+    /// Waits until nothing writes to the file any more.
+    pub(super) async fn settle(&mut self) {
+        self.broken = true;
+        drop(self.take_partial().await);
+        if let Some(flush) = self.flush.take() {
+            drop(flush.await);
+        }
     }
 
     /// Marks the beginning of a call; the caller takes the mark away when all went well.
@@ -145,7 +196,8 @@ impl Writer {
         Ok(())
     }
 
-    fn check_limit(&self, size_bytes: u64) -> Result<(), WriteError> {
+    /// Refuses a size that is over the limit.
+    pub fn check_limit(&self, size_bytes: u64) -> Result<(), WriteError> {
         match self.limit_bytes {
             Some(limit_bytes) if size_bytes > limit_bytes => Err(WriteError::TooLarge { limit_bytes }),
             _ => Ok(()),
@@ -156,7 +208,7 @@ impl Writer {
     async fn take_partial(&mut self) -> Result<(Option<Partial>, Vec<u8>), WriteError> {
         match self.at_work.take() {
             Some(task) => task.await.map_err(io::Error::other)?.map(|(partial, buffer)| (Some(partial), buffer)),
-            None => Ok((None, Vec::with_capacity(PIECE_BYTES))),
+            None => Ok((self.idle.take(), Vec::with_capacity(PIECE_BYTES))),
         }
     }
 
@@ -182,7 +234,6 @@ impl Writer {
             return Ok(());
         };
         self.flushed_bytes = partial.size_bytes();
-        // A failed sync is reported once for a file, so its result must not be lost: the last sync would succeed.
         if let Some(flush) = self.flush.take() {
             flush.await.map_err(io::Error::other)??;
         }
@@ -190,6 +241,13 @@ impl Writer {
         self.flush = Some(spawn_blocking(move || file.sync_data()));
         Ok(())
     }
+}
+
+/// Writes the rest of what came to the file, which is made if there was none yet.
+fn written(blobs: &Blobs, partial: Option<Partial>, rest: &[u8]) -> Result<Partial, WriteError> {
+    let mut partial = partial.map_or_else(|| Partial::create(blobs), Ok)?;
+    partial.append(blobs, rest)?;
+    Ok(partial)
 }
 
 #[cfg(test)]

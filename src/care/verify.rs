@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{BLOBS, DATABASE, Error, Progress, lock, open_database};
 use crate::blobs::Digest;
-use crate::blobs::offline::{Damage, examine, list_shard, place};
+use crate::blobs::offline::{Damage, examine, list_shard, partial_bytes, place};
+use crate::domain::ids::UploadId;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::offline::{NamedBytes, Offline, Wanted, mark_damaged};
 
@@ -22,6 +23,8 @@ pub struct Report {
     pub unreferenced: u64,
     /// Digests whose bytes an earlier repair set aside; their outputs say so.
     pub set_aside: u64,
+    /// Uploads on their way whose bytes so far are there.
+    pub uploads: u64,
     /// What is wrong, one sentence each.
     pub problems: Vec<String>,
     /// Bytes that are damaged, with what is wrong with them, in words.
@@ -47,6 +50,7 @@ pub fn verify(dir: &Path, progress: &dyn Progress) -> Result<Report, Error> {
         }
     }
     look_at_unnamed(&database, &blobs, &mut report)?;
+    look_at_uploads(&database, &blobs, &mut report)?;
     progress.end();
     Ok(report)
 }
@@ -102,6 +106,30 @@ fn look_at_unnamed(database: &Offline, blobs: &Path, report: &mut Report) -> Res
         }
     }
     Ok(())
+}
+
+/// Looks whether uploads on their way have the bytes that were acknowledged.
+fn look_at_uploads(database: &Offline, blobs: &Path, report: &mut Report) -> Result<(), Error> {
+    let mut after = UploadId(0);
+    loop {
+        let open = database.open_uploads(after, BATCH)?;
+        let Some(last) = open.last() else { return Ok(()) };
+        after = last.shown.pk;
+        for upload in &open {
+            let (pk, received) = (upload.shown.pk, upload.shown.received);
+            let there = partial_bytes(blobs, pk.0.unsigned_abs()).map_err(Error::file(blobs))?;
+            // Asked after the look, since one that has ended meanwhile has lost its file. A sealed one may have as well.
+            let still_open = database.open_upload(pk)?.is_some_and(|upload| !upload.sealed);
+            if there >= received || !still_open {
+                report.uploads += 1;
+            } else {
+                report.problems.push(format!(
+                    "upload {pk} has {there} bytes where {received} were acknowledged: the next start forgets it, and \
+                     its client has to begin anew"
+                ));
+            }
+        }
+    }
 }
 
 /// Verifies the directory of a stopped server, moves damaged bytes to `damaged/` and marks what names them. Deletes

@@ -12,6 +12,7 @@ use super::logs;
 use super::notifications::Notifications;
 use crate::server::tls::Files;
 use crate::server::{Limits, Running, Settings};
+use crate::store::uploads::Bounds;
 
 /// Serve the jobs API until Ctrl-C or SIGTERM.
 ///
@@ -54,6 +55,16 @@ pub(super) struct Serve {
     /// What uploads must leave free on the disk, in bytes
     #[arg(long, env = "LABRUN_HEADROOM_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
     headroom_bytes: u64,
+
+    /// How long a resumable upload is kept that nobody goes on with, in seconds
+    #[arg(long, env = "LABRUN_UPLOAD_LIFETIME_S", value_name = "SECONDS",
+          default_value_t = Bounds::default().lifetime_s, value_parser = clap::value_parser!(u32).range(1..))]
+    upload_lifetime_s: u32,
+
+    /// Resumable uploads that a user may have open; one more is answered with 429
+    #[arg(long, env = "LABRUN_UPLOADS_OPEN_MAX", value_name = "COUNT",
+          default_value_t = Bounds::default().open_max, value_parser = clap::value_parser!(u32).range(1..))]
+    uploads_open_max: u32,
 
     #[command(flatten)]
     ages: super::retention::Ages,
@@ -137,6 +148,7 @@ impl Serve {
             refresh_token_lifetime_s: self.refresh_token_lifetime_s,
             output_bytes_max: self.output_bytes_max,
             headroom_bytes: self.headroom_bytes,
+            upload_bounds: Bounds { open_max: self.uploads_open_max, lifetime_s: self.upload_lifetime_s },
             ages: self.ages.in_seconds(),
             limits: Limits {
                 connections_max: self.connections_max,

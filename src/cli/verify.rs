@@ -45,6 +45,9 @@ pub(super) fn tell(report: &Report) -> anyhow::Result<()> {
         println!("DAMAGED: {problem}");
     }
     println!("{} blobs, {} bytes read; {} blobs wait for a name.", report.blobs, report.bytes, report.unreferenced);
+    if report.uploads > 0 {
+        println!("{} uploads are on their way.", report.uploads);
+    }
     if report.set_aside > 0 {
         println!("{} blobs were set aside by an earlier repair; their outputs say so.", report.set_aside);
     }

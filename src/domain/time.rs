@@ -19,6 +19,14 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// Writes it as HTTP has its dates (RFC 9110), in whole seconds: `Tue, 07 Jan 2025 12:00:00 GMT`.
+    pub fn http_date(self) -> String {
+        let time = jiff::Timestamp::from_second(self.as_seconds()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let written = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time);
+        // Only a year before 0 can't be written.
+        written.unwrap_or_default()
+    }
+
     /// Gives the time `seconds` later; stops at the ends of the range.
     pub fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
@@ -85,6 +93,11 @@ mod tests {
         assert_eq!(time.to_string(), "2019-12-31T11:00:00.000000Z");
         assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
         assert_eq!(Timestamp(1_234_567).to_string(), "1970-01-01T00:00:01.234567Z");
+    }
+
+    #[test]
+    fn writes_dates_as_http_has_them() {
+        assert_eq!(Timestamp(784_111_777_000_000).http_date(), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     #[test]

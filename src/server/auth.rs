@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::handlers::tokens::token_sha256;
 use super::request::{Call, decimal};
 use super::routes::{Route, Target, Token, Who};
-use crate::domain::ids::{JobId, NodeId, UserId};
+use crate::domain::ids::{JobId, NodeId, UploadId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::access::{Table, UserAccess};
 use crate::store::tokens::Grant;
@@ -356,6 +356,10 @@ impl Standing {
                 let token = app.store.api_token(pk)?.ok_or_else(ApiError::not_found)?;
                 standing.is_oneself = token.user == user;
             }
+            Target::Upload => {
+                let upload = app.store.upload(UploadId(pk))?.ok_or_else(ApiError::not_found)?;
+                standing.is_oneself = upload.shown.creator == user;
+            }
             Target::Output => there(Table::Outputs)?,
             Target::Template => there(Table::Templates)?,
             Target::Node => {
@@ -398,6 +402,7 @@ fn permit(who: Who, caller: &Caller, standing: &Standing) -> Result<(), ApiError
     let (allowed, needed) = match who {
         Who::Anyone | Who::User => (true, ""),
         Who::Staff | Who::StaffOrLoopback => (caller.is_staff, "Only staff may do this."),
+        Who::Oneself => (standing.is_oneself, "Only the user whose it is may do this."),
         Who::StaffOrOneself => (caller.is_staff || standing.is_oneself, "Only staff and the user itself may do this."),
         Who::StaffOrItself => (caller.is_staff || standing.is_oneself, "Only staff and the node itself may do this."),
         Who::Node => (caller.node.is_some(), "This is called for a node: send its key in the header Node-Id."),

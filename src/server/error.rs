@@ -11,6 +11,9 @@ use crate::domain::lifecycle::Refusal;
 use crate::store;
 use crate::wire::ErrorBody;
 
+/// When to begin an upload again for which there were too many others, in seconds.
+const UPLOADS_WAIT_S: u64 = 10;
+
 /// An answer that says no. Made of what the caller may know; the rest goes to the log.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -114,6 +117,11 @@ impl ApiError {
         self.status
     }
 
+    /// Says whether it has this code.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+
     /// Turns it into the answer.
     pub(crate) fn into_response(self) -> Response {
         let body = ErrorBody { detail: self.detail, code: self.code.to_owned(), errors: self.errors };
@@ -163,6 +171,13 @@ impl From<store::Error> for ApiError {
             E::StaleAttempt { current } => {
                 let detail = format!("The job is at attempt {current} by now; this call is for another one.");
                 Self::new(StatusCode::CONFLICT, "stale_attempt", detail)
+            }
+            E::TooManyUploads { max } => {
+                let detail = format!(
+                    "You have {max} uploads that are not done; finish some or delete them. GET /v1/uploads lists them."
+                );
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_uploads", detail)
+                    .with(RETRY_AFTER, HeaderValue::from(UPLOADS_WAIT_S))
             }
             E::KeyReused => {
                 let detail = "This Idempotency-Key was used with another request; take a new one.";

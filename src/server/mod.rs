@@ -22,6 +22,7 @@ mod throttle;
 mod timeouts;
 pub mod tls;
 mod trace;
+mod uploads;
 mod watch;
 
 use std::io;
@@ -37,6 +38,7 @@ use crate::domain::notification::Actions;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::Store;
 use crate::store::notify::Telling;
+use crate::store::uploads::Bounds;
 use auth::Tokens;
 use claims::Claims;
 use handlers::logs::LogHub;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub output_bytes_max: Option<u64>,
     /// What uploads must leave free on the disk, in bytes.
     pub headroom_bytes: u64,
+    /// How many resumable uploads a user may have open, and for how long they are kept.
+    pub upload_bounds: Bounds,
     /// Whether jobs can be watched by WebSocket without a token, as the reference's clients do.
     pub anonymous_watchers: bool,
     /// How much at once, and how slowly.
@@ -101,6 +105,7 @@ impl Settings {
             refresh_token_lifetime_s: 8 * 60 * 60,
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
+            upload_bounds: Bounds::default(),
             anonymous_watchers: false,
             limits: Limits::default(),
             tls: None,
@@ -160,6 +165,8 @@ pub(crate) struct App {
     pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output_bytes_max: Option<u64>,
+    pub(crate) upload_bounds: Bounds,
+    pub(crate) uploads: Arc<uploads::Busy>,
     pub(crate) ages: crate::store::retention::Ages,
     /// Turns true when the server stops; whatever runs for long ends then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
@@ -275,9 +282,12 @@ impl Running {
             default_notifications: settings.default_notifications,
             clock: settings.clock,
             output_bytes_max: settings.output_bytes_max,
+            upload_bounds: settings.upload_bounds,
+            uploads: Arc::default(),
             ages: settings.ages,
             stopping,
         });
+        uploads::finish_interrupted(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
         Ok(Self { app, address, made_password, tls, stop, serving, tasks, _announcement: announcement, _lock: lock })

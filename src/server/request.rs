@@ -31,6 +31,11 @@ const DRAIN_BYTES_MAX: usize = 32 << 20;
 /// How long that may take.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// The header with which calls speak tus, the protocol of resumable uploads.
+pub(crate) const TUS_RESUMABLE: &str = "tus-resumable";
+/// The version of it.
+pub(crate) const TUS_VERSION: &str = "1.0.0";
+
 /// A request as warp hands it over.
 pub(crate) struct Incoming {
     pub(crate) method: Method,
@@ -60,6 +65,12 @@ impl Body {
     ) -> Self {
         let stream = stream.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())));
         Self { stream: Box::pin(stream), ended: false, silence_max }
+    }
+
+    /// Takes the body away, to be read elsewhere.
+    pub(crate) fn take(&mut self) -> Self {
+        let silence_max = self.silence_max;
+        std::mem::replace(self, Self { stream: Box::pin(futures_util::stream::empty()), ended: true, silence_max })
     }
 
     /// Gives the next piece; `None` at the end.
@@ -227,11 +238,16 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     let began = Instant::now();
     let id = request_id(&incoming.headers);
     let is_head = incoming.method == Method::HEAD;
+    let speaks_tus = incoming.headers.contains_key(TUS_RESUMABLE);
     let mut trace = Trace::of(&incoming);
     let mut response = guarded(respond(app.clone(), incoming, &mut trace)).await;
     trace.keep(&app, &id, response.status()).await;
     trace.log(&app, &id, response.status(), began.elapsed());
     response.headers_mut().insert("x-request-id", id);
+    if speaks_tus {
+        // Wanted in every answer, those included that say no before there is a handler.
+        response.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(TUS_VERSION));
+    }
     if is_head {
         // hyper sends no body to HEAD, but keeps the length that GET would have had.
         let size = warp::hyper::body::Body::size_hint(response.body()).exact();

@@ -10,7 +10,7 @@ use warp::reply::Response;
 
 use super::error::ApiError;
 use super::handlers::{
-    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, tokens, users,
+    auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, tokens, uploads, users,
 };
 use super::request::{Call, decimal};
 use super::watch::{sse, websocket};
@@ -32,6 +32,8 @@ pub enum Who {
     Staff,
     /// `S`, or a program on the server's own machine.
     StaffOrLoopback,
+    /// The user itself.
+    Oneself,
     /// `S` or the user itself.
     StaffOrOneself,
     /// `S` or the node itself.
@@ -67,6 +69,8 @@ pub enum Target {
     User,
     /// An API token.
     Token,
+    /// A resumable upload.
+    Upload,
     /// A row of a catalogue.
     Row(&'static Catalogue),
 }
@@ -131,7 +135,7 @@ impl Route {
             Who::User => self.name.starts_with("tokens."),
             // Outputs are added by nodes, many a second; each is a row with its creator anyway.
             Who::StaffOrHolder | Who::StaffOrLoopback => false,
-            Who::Anyone | Who::Node | Who::NodeForWorkable | Who::Holder | Who::HolderOrWorker => false,
+            Who::Anyone | Who::Oneself | Who::Node | Who::NodeForWorkable | Who::Holder | Who::HolderOrWorker => false,
         };
         is_of_staff && !self.only_reads()
     }
@@ -142,6 +146,7 @@ const POST: &[Method] = &[Method::POST];
 const PUT: &[Method] = &[Method::PUT];
 const PATCH: &[Method] = &[Method::PATCH];
 const DELETE: &[Method] = &[Method::DELETE];
+const OPTIONS: &[Method] = &[Method::OPTIONS];
 const GET_OR_POST: &[Method] = &[Method::GET, Method::POST];
 const DELETE_OR_POST: &[Method] = &[Method::DELETE, Method::POST];
 const GET_DELETE_OR_POST: &[Method] = &[Method::GET, Method::DELETE, Method::POST];
@@ -273,6 +278,14 @@ fn table() -> Vec<Route> {
 
         row("blobs.put", PUT, "/v1/blobs/{sha256}", W::User, T::None, |c| Box::pin(blobs::put(c))),
         row("blobs.get", GET, "/v1/blobs/{sha256}", W::User, T::None, |c| Box::pin(blobs::get(c))),
+        // Uploads begin here, and, for outputs, at `jobs.add_output` with the header Tus-Resumable.
+        row("blobs.upload", POST, "/v1/blobs",      W::User, T::None, |c| Box::pin(uploads::begin_blob(c))),
+        row("uploads.discover",  OPTIONS, "/v1/uploads",   W::Anyone,  T::None,   |c| Box::pin(uploads::discover(c))),
+        row("uploads.list",      GET,     "/v1/uploads",   W::User,    T::None,   |c| Box::pin(uploads::list(c))),
+        row("uploads.retrieve",  GET,     "/v1/uploads/{pk}", W::StaffOrOneself, T::Upload, |c| Box::pin(uploads::retrieve(c))),
+        row("uploads.append",    PATCH,   "/v1/uploads/{pk}", W::Oneself,        T::Upload, |c| Box::pin(uploads::append(c))),
+        row("uploads.override",  POST,    "/v1/uploads/{pk}", W::Oneself,        T::Upload, |c| Box::pin(uploads::overridden(c))),
+        row("uploads.terminate", DELETE,  "/v1/uploads/{pk}", W::StaffOrOneself, T::Upload, |c| Box::pin(uploads::terminate(c))),
     ];
     for catalogue in CATALOGUES {
         for spelling in catalogue.spellings {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, params};
 
-use super::jobs::{Standing, carry_out};
+use super::jobs::{Standing, carry_out, family, read};
 use super::{Error, Store, WriteTx};
 use crate::domain::attempt::{self, Ending, plus};
 use crate::domain::ids::{JobId, NodeId};
@@ -136,15 +136,13 @@ impl Store {
     /// Lets a job that is on hold go, and its children with it. Doing so again changes nothing.
     pub async fn unhold_job(&self, job: JobId) -> Result<wire::Job, Error> {
         self.write(move |tx| {
-            tx.connection()
-                .prepare_cached(
-                    "WITH RECURSIVE tree (pk) AS (
-                         VALUES (?1) UNION SELECT jobs.pk FROM jobs JOIN tree ON jobs.parent = tree.pk)
-                     UPDATE jobs SET on_hold = 0 WHERE on_hold = 1 AND pk IN tree",
-                )?
-                .execute([job])?;
+            let connection = tx.connection();
+            let mut let_go = connection.prepare_cached("UPDATE jobs SET on_hold = 0 WHERE pk = ?1 AND on_hold = 1")?;
+            for job in family(connection, job)? {
+                let_go.execute([job])?;
+            }
             tx.note_free_job();
-            super::jobs::read(tx.connection(), job)?.ok_or(Error::NotFound)
+            read(connection, job)?.ok_or(Error::NotFound)
         })
         .await
     }

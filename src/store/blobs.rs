@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::{Error, Store, found};
+use super::{Error, Store, WriteTx, found};
 use crate::domain::time::Timestamp;
 
 /// Says whether an output, deleted or not, or a job's input names bytes.
@@ -38,16 +38,7 @@ impl Store {
 
     /// Lets bytes wait for a name from now on, which they have until the sweep's grace time is over.
     pub async fn await_name(&self, sha256: String) -> Result<(), Error> {
-        self.write(move |tx| {
-            tx.connection()
-                .prepare_cached(
-                    "INSERT INTO unreferenced_blobs (sha256, since) VALUES (?1, ?2)
-                     ON CONFLICT (sha256) DO UPDATE SET since = excluded.since",
-                )?
-                .execute(params![sha256, tx.now()])?;
-            Ok(())
-        })
-        .await
+        self.write(move |tx| await_name(tx, &sha256)).await
     }
 
     /// Notes that the sweep met bytes that nothing refers to. Those that were met before keep their time.
@@ -91,6 +82,17 @@ impl Store {
             found(statement.query_row([sha256], |row| row.get(0)))
         })
     }
+}
+
+/// Carries out [`Store::await_name`] inside a transaction.
+pub(super) fn await_name(tx: &WriteTx<'_>, sha256: &str) -> Result<(), Error> {
+    tx.connection()
+        .prepare_cached(
+            "INSERT INTO unreferenced_blobs (sha256, since) VALUES (?1, ?2)
+             ON CONFLICT (sha256) DO UPDATE SET since = excluded.since",
+        )?
+        .execute(params![sha256, tx.now()])?;
+    Ok(())
 }
 
 /// Gives the question behind [`Store::standing_of_bytes`]; built once, since the text is the statement cache's key.

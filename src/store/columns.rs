@@ -2,7 +2,7 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::domain::ids::{JobId, NodeId, OutputId, TemplateId, UserId};
+use crate::domain::ids::{JobId, NodeId, OutputId, TemplateId, UploadId, UserId};
 use crate::domain::lifecycle::{Phase, Transition};
 use crate::domain::time::Timestamp;
 
@@ -23,7 +23,7 @@ macro_rules! integers {
     )*};
 }
 
-integers!(JobId, NodeId, OutputId, TemplateId, UserId, Timestamp);
+integers!(JobId, NodeId, OutputId, TemplateId, UploadId, UserId, Timestamp);
 
 /// Stores an enumeration by its name.
 macro_rules! names {

@@ -32,6 +32,12 @@ pub enum Error {
         /// The number of the present one.
         current: i64,
     },
+    /// The user has as many open uploads as one may have (429).
+    #[error("the user has {max} open uploads")]
+    TooManyUploads {
+        /// How many those are.
+        max: u32,
+    },
     /// The idempotency key stands for another request (409).
     #[error("the idempotency key stands for another request")]
     KeyReused,

@@ -33,6 +33,7 @@ mod seed;
 pub mod stats;
 pub mod templates;
 pub mod tokens;
+pub mod uploads;
 pub mod users;
 pub mod values;
 mod workflow;

@@ -8,7 +8,9 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::error::OpenError;
+use super::uploads::{self, Upload};
 use super::{Error, found};
+use crate::domain::ids::UploadId;
 use crate::domain::time::Timestamp;
 
 /// Damages that are listed before it is enough.
@@ -141,6 +143,16 @@ impl Offline {
         })
     }
 
+    /// Lists the uploads on their way behind a key, at most `limit`.
+    pub fn open_uploads(&self, after: UploadId, limit: u32) -> Result<Vec<Upload>, Error> {
+        uploads::open_uploads(&self.0, after, limit)
+    }
+
+    /// Gives an upload if it is still on its way.
+    pub fn open_upload(&self, pk: UploadId) -> Result<Option<Upload>, Error> {
+        Ok(uploads::read(&self.0, pk)?.filter(|upload| upload.shown.finished_time.is_none()))
+    }
+
     /// Gives the outputs that name bytes, for people: `output 7 of job 3`.
     pub fn names_of(&self, sha256: &str) -> Result<Vec<String>, Error> {
         let mut statement = self.0.prepare_cached(
@@ -151,7 +163,7 @@ impl Offline {
         Ok(names.collect::<Result<_, _>>()?)
     }
 
-    /// Copies the database as it is at one moment. A server may go on writing meanwhile: nothing waits for the copy.
+    /// Copies the database as it is at one moment, uploads on their way left out. A server may go on writing meanwhile: nothing waits for the copy.
     /// `told` hears how many pages are done, and of how many.
     ///
     /// The copy is one file without a log beside it, and on disk when this returns.
@@ -180,6 +192,8 @@ impl Offline {
                 }
             }
         }
+        // Their files grow while they are looked at, and are not copied: their clients begin anew.
+        copy.execute("DELETE FROM uploads WHERE finished_time IS NULL", [])?;
         copy.pragma_update(None, "journal_mode", "DELETE")?;
         copy.close().map_err(|(_, error)| error)?;
         std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::Broken(error.to_string()))

@@ -4,9 +4,9 @@ use rusqlite::{Connection, Row, params};
 
 use super::error::is_unique_violation;
 use super::filter::JOB_OUTPUTS;
-use super::jobs::{Body, actor, standing};
+use super::jobs::{Body, actor, standing_at};
 use super::list::Listing;
-use super::{Error, Store, found, workflow};
+use super::{Error, Store, WriteTx, found, workflow};
 use crate::domain::ids::{JobId, NodeId, OutputId, UserId};
 use crate::domain::lifecycle::{Action, Refusal, step};
 use crate::domain::time::Timestamp;
@@ -64,12 +64,8 @@ pub struct NewOutput {
 }
 
 /// Asks the rules whether an output may be added.
-fn may_add(connection: &Connection, job: JobId, by: Adder, now: Timestamp) -> Result<(), Error> {
-    let standing = standing(connection, job)?;
-    let current = standing.attempts.number;
-    if by.attempt.is_some_and(|attempt| attempt != current) {
-        return Err(Error::StaleAttempt { current });
-    }
+pub(super) fn may_add(connection: &Connection, job: JobId, by: Adder, now: Timestamp) -> Result<(), Error> {
+    let standing = standing_at(connection, job, by.attempt)?;
     let state = match &standing.body {
         Body::Workable(state) => state,
         Body::Meta(_) => return Err(Error::Refused(Refusal::MetaJob)),
@@ -80,7 +76,12 @@ fn may_add(connection: &Connection, job: JobId, by: Adder, now: Timestamp) -> Re
 }
 
 /// Reads the live output of a job by name and type.
-fn read_live(connection: &Connection, job: JobId, name: &str, type_name: &str) -> Result<Option<wire::Output>, Error> {
+pub(super) fn read_live(
+    connection: &Connection,
+    job: JobId,
+    name: &str,
+    type_name: &str,
+) -> Result<Option<wire::Output>, Error> {
     static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
         format!(
             "SELECT {COLUMNS} FROM job_outputs AS t
@@ -107,24 +108,7 @@ impl Store {
     /// # Errors
     /// `Refused` when the job's standing does not allow it any more, `DuplicateOutput` when other bytes have the name.
     pub async fn add_output(&self, new: NewOutput, by: Adder) -> Result<wire::Output, Error> {
-        self.write(move |tx| {
-            let connection = tx.connection();
-            may_add(connection, new.job, by, tx.now())?;
-            let NewOutput { job, name, type_name, size, sha256 } = new;
-            match read_live(connection, job, &name, &type_name)? {
-                Some(there) if there.sha256 == sha256 => return Ok(there),
-                Some(_) => return Err(Error::DuplicateOutput),
-                None => {}
-            }
-            connection
-                .prepare_cached(
-                    "INSERT INTO job_outputs (job, name, type, size, sha256, creator, creation_time)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )?
-                .execute(params![job, name, type_name, size, sha256, by.user, tx.now()])?;
-            read(connection, OutputId(connection.last_insert_rowid()))?.ok_or(Error::NotFound)
-        })
-        .await
+        self.write(move |tx| add(tx, new, by)).await
     }
 
     /// Reads an output, deleted or not; `None` when there is none.
@@ -186,6 +170,25 @@ impl Store {
         })
         .await
     }
+}
+
+/// Carries out [`Store::add_output`] inside a transaction.
+pub(super) fn add(tx: &WriteTx<'_>, new: NewOutput, by: Adder) -> Result<wire::Output, Error> {
+    let connection = tx.connection();
+    may_add(connection, new.job, by, tx.now())?;
+    let NewOutput { job, name, type_name, size, sha256 } = new;
+    match read_live(connection, job, &name, &type_name)? {
+        Some(there) if there.sha256 == sha256 => return Ok(there),
+        Some(_) => return Err(Error::DuplicateOutput),
+        None => {}
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO job_outputs (job, name, type, size, sha256, creator, creation_time)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![job, name, type_name, size, sha256, by.user, tx.now()])?;
+    read(connection, OutputId(connection.last_insert_rowid()))?.ok_or(Error::NotFound)
 }
 
 /// Sets or clears the time of deletion; a second delete keeps the time of the first.

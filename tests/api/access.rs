@@ -100,6 +100,13 @@ const ACTIONS: &[(&str, &str, On)] = &[
     ("jobs.archive", "A", On::WithOutput),
     ("blobs.put", "A", On::Nothing),
     ("blobs.get", "A", On::Nothing),
+    ("blobs.upload", "A", On::Nothing),
+    ("uploads.discover", "anyone", On::Nothing),
+    ("uploads.list", "A", On::Nothing),
+    ("uploads.retrieve", "S owner", On::Nothing),
+    ("uploads.append", "owner", On::Nothing),
+    ("uploads.override", "owner", On::Nothing),
+    ("uploads.terminate", "S owner", On::Nothing),
     ("job-outputs.list", "A", On::Nothing),
     ("job-outputs.create", "none", On::Nothing),
     ("job-outputs.retrieve", "A", On::WithOutput),
@@ -137,6 +144,7 @@ fn letters(route: &Route) -> &'static str {
         Who::Anyone | Who::StaffOrLoopback => "anyone",
         Who::User => "A",
         Who::Staff => "S",
+        Who::Oneself => "owner",
         Who::StaffOrOneself => "S owner",
         Who::StaffOrItself => "S self",
         Who::Node | Who::NodeForWorkable => "N",
@@ -245,6 +253,10 @@ impl<'a> Target<'a> {
             }
             ("tokens", _) if route.path.contains("{pk}") => {
                 self.lab.post("/v1/auth/tokens").json(json!({"name": "of the user"})).await.expect(201).pk()
+            }
+            ("uploads", _) if route.path.contains("{pk}") => {
+                let begin = self.lab.post("/v1/blobs").header("tus-resumable", "1.0.0");
+                begin.header("upload-length", "8").await.expect(201).pk()
             }
             (catalogue, _) if route.path.contains("{pk}") => {
                 let row = row(self.lab, catalogue).await;
@@ -403,6 +415,14 @@ async fn request<'a>(lab: &'a Lab, route: &Route, method: &str, path: &str) -> R
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
         request = request.header("connection", "upgrade").header("upgrade", "websocket");
         request = request.header("sec-websocket-version", "13").header("sec-websocket-key", key);
+    }
+    if route.name.starts_with("uploads.") || route.name == "blobs.upload" {
+        let piece = request.header("tus-resumable", "1.0.0").header("upload-length", "8").header("upload-offset", "0");
+        let piece = piece.header("content-type", "application/offset+octet-stream");
+        return match method {
+            "PATCH" | "POST" => piece.header("x-http-method-override", "PATCH").bytes("data"),
+            _ => piece,
+        };
     }
     match body(lab, &route.name).await {
         Some(body) if method != "GET" => request.json(body),

@@ -8,4 +8,5 @@ mod job_outputs;
 mod job_templates;
 mod jobs;
 mod nodes;
+mod uploads;
 mod users;

@@ -3,15 +3,19 @@
 pub(crate) mod dump;
 mod lab;
 mod process;
+mod proxy;
 pub(crate) mod raw;
 mod request;
 #[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
 pub(crate) mod smtp;
+mod strace;
 mod watcher;
 mod worker;
 
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
+pub(crate) use proxy::Proxy;
 pub(crate) use request::{Reply, Request};
+pub(crate) use strace::Recorder;
 pub(crate) use watcher::{Events, Piece, Said, Socket};
 pub(crate) use worker::{Hands, Worker, shell_template};

@@ -3,57 +3,30 @@
 //! The server's system calls are recorded with strace during an upload and a transition, and each step must have
 //! ended before the next one begins. Skipped, with a line that says so, where there is no strace or no right to use it.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use crate::harness::{Held, Lab, Recorder, USER};
 
-use crate::harness::{Held, Lab, USER, until};
-
-/// The recorder, stopped when dropped.
-struct Recorder {
-    strace: Child,
-    file: PathBuf,
-    _temp: tempfile::TempDir,
+/// Records the calls that matter for an answer; `None` where they can't be recorded.
+fn attach(lab: &Lab) -> Option<Recorder> {
+    let calls = "trace=fsync,fdatasync,rename,renameat,renameat2,pwrite64,write,writev,sendto,sendmsg";
+    Recorder::attach(lab.server(|server| server.pid()), &["-s", "40", "-e", calls])
 }
 
-impl Recorder {
-    fn attach(pid: u32) -> Option<Self> {
-        let temp = tempfile::tempdir().expect("a temporary directory");
-        let file = temp.path().join("calls");
-        let calls = "trace=fsync,fdatasync,rename,renameat,renameat2,pwrite64,write,writev,sendto,sendmsg";
-        let mut command = Command::new("strace");
-        command.args(["-f", "-y", "-s", "40", "-e", calls, "-o"]).arg(&file).args(["-p", &pid.to_string()]);
-        let mut strace = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
-        let traced = || {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-            Some(!status.lines().any(|line| line == "TracerPid:\t0"))
+/// Gives the calls in the order of time: where each began and where it ended, as line numbers, and its text.
+fn calls_of(recorder: Recorder) -> Vec<(usize, usize, String)> {
+    let text = recorder.record();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut calls = Vec::new();
+    for (began, line) in lines.iter().enumerate().filter(|(_, line)| !line.contains(" resumed>")) {
+        let thread = line.split(' ').next().unwrap_or_default();
+        let resumed = |other: &&str| other.starts_with(&format!("{thread} ")) && other.contains(" resumed>");
+        let ended = if line.ends_with("<unfinished ...>") {
+            began + lines[began..].iter().position(resumed).unwrap_or(lines.len())
+        } else {
+            began
         };
-        let attached = until("strace", || match strace.try_wait().expect("a child can be asked") {
-            Some(_) => Some(false),
-            None => traced()?.then_some(true),
-        });
-        attached.then_some(Self { strace, file, _temp: temp })
+        calls.push((began, ended, (*line).to_owned()));
     }
-
-    /// Gives the calls in the order of time: where each began and where it ended, as line numbers, and its text.
-    fn calls(mut self) -> Vec<(usize, usize, String)> {
-        let pid = self.strace.id().to_string();
-        drop(Command::new("sh").args(["-c", r#"kill -s INT "$1""#, "sh", &pid]).status());
-        drop(self.strace.wait());
-        let text = std::fs::read_to_string(&self.file).expect("the record can be read");
-        let lines: Vec<&str> = text.lines().collect();
-        let mut calls = Vec::new();
-        for (began, line) in lines.iter().enumerate().filter(|(_, line)| !line.contains(" resumed>")) {
-            let thread = line.split(' ').next().unwrap_or_default();
-            let resumed = |other: &&str| other.starts_with(&format!("{thread} ")) && other.contains(" resumed>");
-            let ended = if line.ends_with("<unfinished ...>") {
-                began + lines[began..].iter().position(resumed).unwrap_or(lines.len())
-            } else {
-                began
-            };
-            calls.push((began, ended, (*line).to_owned()));
-        }
-        calls
-    }
+    calls
 }
 
 /// Fails unless each step begins after the one before it has ended; each is told by texts that its call contains.
@@ -76,19 +49,16 @@ async fn no_answer_leaves_before_its_bytes_and_its_row_are_synced() {
     let lab = Lab::start();
     let held = lab.held().await;
     lab.token(USER).await;
-    let Some(recorder) = Recorder::attach(lab.server(|server| server.pid())) else {
-        println!("SKIPPED: no strace, or no right to use it");
-        return;
-    };
+    let Some(recorder) = attach(&lab) else { return };
     lab.act(held, "start").await.expect(200);
-    let calls = recorder.calls();
+    let calls = calls_of(recorder);
     let answer = ["HTTP/1.1 200"].as_slice();
     in_order(&calls, &[&["pwrite64(", "labrun.db-wal"], &["sync(", "labrun.db-wal"], answer]);
     assert_eq!(answers(&calls), 1, "one call was made");
 
-    let Some(recorder) = Recorder::attach(lab.server(|server| server.pid())) else { return };
+    let Some(recorder) = attach(&lab) else { return };
     let output = lab.upload(Held { ..held }, "o", "str", "bytes that must not be lost").await.expect(200).json();
-    let calls = recorder.calls();
+    let calls = calls_of(recorder);
     let digest = output["sha256"].as_str().expect("a digest");
     let (shard, name) = (format!("/blobs/{}", &digest[..2]), &digest[2..]);
     let steps: [&[&str]; 7] = [

@@ -66,7 +66,7 @@ async fn phase(lab: &Lab, job: i64) -> String {
 }
 
 /// Two in a row: `scan` gives `o` to `fit`.
-async fn row(lab: &Lab) -> i64 {
+pub(super) async fn row(lab: &Lab) -> i64 {
     stage(lab, "source", &[], &["o"]).await;
     stage(lab, "sink", &["i"], &["p"]).await;
     flow(lab, "row", &[("scan", "source"), ("fit", "sink")], &["scan.o>fit.i"]).await

@@ -13,6 +13,7 @@ pub(super) mod outputs;
 pub(super) mod status;
 pub(super) mod templates;
 pub(super) mod tokens;
+pub(super) mod uploads;
 pub(super) mod users;
 
 /// Writes soft state down before a list, so that filters and orders see it. A failure is no reason not to list: reads

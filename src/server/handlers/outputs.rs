@@ -10,7 +10,7 @@ use crate::blobs::{Digest, Held, WriteError};
 use crate::domain::ids::{JobId, OutputId};
 use crate::server::download::content_disposition;
 use crate::server::error::ApiError;
-use crate::server::request::{Call, no_content, ok};
+use crate::server::request::{Call, TUS_RESUMABLE, no_content, ok};
 use crate::server::send::send;
 use crate::server::tasks::reclaim;
 use crate::store::outputs::{Adder, NewOutput, listing};
@@ -34,16 +34,16 @@ pub(crate) async fn info(call: &mut Call) -> Result<Response, ApiError> {
     ok(&by_name(call)?)
 }
 
-/// `POST /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`: bytes first, then the row, then the answer.
+/// `POST /v1/jobs/{PK}/outputs/{NAME}/{TYPE}`: bytes first, then the row, then the answer. With the header
+/// `Tus-Resumable` it begins an upload in pieces.
 pub(crate) async fn add(call: &mut Call) -> Result<Response, ApiError> {
-    let caller = call.caller()?;
-    let (job, name, type_name) = (JobId(call.pk()), call.param(1).to_owned(), call.param(2).to_owned());
-    check_text("name", &name, NAME_CHARS_MAX)?;
-    check_text("type", &type_name, TYPE_CHARS_MAX)?;
+    if call.headers.contains_key(TUS_RESUMABLE) {
+        return super::uploads::begin_output(call).await;
+    }
+    let job = JobId(call.pk());
+    let (name, type_name) = named_output(call)?;
     let expected = announced_digest(&call.headers)?;
-    let attempt = attempt_said(call)?;
-    super::jobs::note_sign_of_life(call);
-    let by = Adder { user: caller.user, is_staff: caller.is_staff, node: caller.node, attempt };
+    let by = adder(call)?;
     // Asked again by the writer; asked here so that bytes that can't be taken are not read.
     call.app.store.may_add_output(job, by, call.app.clock.now())?;
 
@@ -158,6 +158,22 @@ fn by_name(call: &Call) -> Result<Output, ApiError> {
     found.ok_or_else(ApiError::not_found)
 }
 
+/// Reads the name and the type of the output in the path.
+pub(super) fn named_output(call: &Call) -> Result<(String, String), ApiError> {
+    let (name, type_name) = (call.param(1).to_owned(), call.param(2).to_owned());
+    check_text("name", &name, NAME_CHARS_MAX)?;
+    check_text("type", &type_name, TYPE_CHARS_MAX)?;
+    Ok((name, type_name))
+}
+
+/// Says who adds an output; that its node calls renews the node's leases.
+pub(super) fn adder(call: &Call) -> Result<Adder, ApiError> {
+    let caller = call.caller()?;
+    let attempt = attempt_said(call)?;
+    super::jobs::note_sign_of_life(call);
+    Ok(Adder { user: caller.user, is_staff: caller.is_staff, node: caller.node, attempt })
+}
+
 /// Takes a name or type of an output as it is, unless it is too long or has control characters.
 fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), ApiError> {
     if !(1..=chars_max).contains(&text.chars().count()) {
@@ -197,7 +213,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Tells why bytes were not taken.
-pub(super) fn write_error(error: WriteError) -> ApiError {
+pub(crate) fn write_error(error: WriteError) -> ApiError {
     match error {
         WriteError::TooLarge { limit_bytes } => ApiError::too_large(limit_bytes),
         WriteError::Mismatch { actual } => {

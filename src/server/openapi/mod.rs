@@ -110,6 +110,7 @@ fn operation(schemas: &mut Schemas, route: &Route, method: &Method) -> Value {
             true,
         )),
         Body::Bytes => Some((json!({"application/octet-stream": {}}), false)),
+        Body::Piece => Some((json!({"application/offset+octet-stream": {}}), false)),
     };
     if let (Some((content, required)), Some(described)) = (content, described.as_object_mut()) {
         described.insert("requestBody".to_owned(), json!({"required": required, "content": content}));
@@ -124,6 +125,7 @@ fn who(who: Who) -> &'static str {
         Who::User => "any user",
         Who::Staff => "staff",
         Who::StaffOrLoopback => "staff, and programs on the server's own machine",
+        Who::Oneself => "the user whose it is",
         Who::StaffOrOneself => "staff and the user itself",
         Who::StaffOrItself => "staff and the node itself",
         Who::Node => "nodes",
@@ -195,7 +197,7 @@ fn responses(route: &Route, body: &Body, answers: Vec<(u16, Answer)>, errors: &[
     match body {
         Body::None => {}
         Body::Json { .. } | Body::JsonOrForm(_) => codes.extend([413, 415]),
-        Body::Bytes => codes.extend([413, 507]),
+        Body::Bytes | Body::Piece => codes.extend([413, 507]),
     }
     if !route.only_reads() && route.who != Who::Anyone {
         // Not in this state; and no room for the row.

@@ -12,9 +12,14 @@ use crate::wire::job::Attempt;
 /// What an action takes.
 pub(super) enum Body {
     None,
-    Json { schema: Value, required: bool },
+    Json {
+        schema: Value,
+        required: bool,
+    },
     JsonOrForm(Value),
     Bytes,
+    /// A piece of a resumable upload.
+    Piece,
 }
 
 /// What an action answers when it succeeds.
@@ -65,6 +70,9 @@ pub(super) fn of(schemas: &mut Schemas, route: &Route, method: &Method) -> Opera
     };
     let made = match (resource, route.target) {
         ("jobs", _) | ("events", _) => job_action(schemas, action, &mut operation),
+        ("uploads", _) | ("blobs", Target::None) if matches!(resource, "uploads") || action == "upload" => {
+            upload_action(schemas, action, &mut operation)
+        }
         ("job-outputs" | "blobs", _) => bytes_action(schemas, resource, action, &mut operation),
         ("job-templates" | "users" | "nodes", _) => row_action(schemas, resource, action, &mut operation),
         (_, Target::Row(catalogue)) => {
@@ -202,6 +210,52 @@ fn bytes_action(schemas: &mut Schemas, resource: &str, action: &str, operation: 
     }
 }
 
+/// Uploads in pieces, as tus 1.0.0 has them.
+fn upload_action(schemas: &mut Schemas, action: &str, operation: &mut Operation) -> Vec<(u16, Answer)> {
+    let upload = schemas.of::<wire::Upload>();
+    let version = || header("Tus-Resumable", "The version of tus that is spoken, 1.0.0.");
+    let checksum = || header("Upload-Checksum", "`sha1` or `sha256`, and what the piece hashes to in Base64.");
+    match action {
+        "upload" => {
+            operation.summary = "blobs: begin a resumable upload (tus 1.0.0)".to_owned();
+            operation.body = Body::Piece;
+            operation.headers = begin_headers();
+            operation.errors = &[412, 415, 429, 460];
+            vec![(201, Answer::Json(upload))]
+        }
+        "append" | "override" => {
+            operation.body = Body::Piece;
+            operation.headers = vec![version(), header("Upload-Offset", "How many bytes are there."), checksum()];
+            if action == "override" {
+                let meant = header("X-HTTP-Method-Override", "What is meant, PATCH or DELETE.");
+                operation.headers.push(meant);
+            }
+            operation.errors = &[409, 410, 412, 415, 423, 460];
+            vec![(204, Answer::Empty)]
+        }
+        "terminate" => {
+            (operation.headers, operation.errors) = (vec![version()], &[410, 412, 423]);
+            vec![(204, Answer::Empty)]
+        }
+        "discover" => vec![(204, Answer::Empty)],
+        "list" => vec![(200, Answer::Json(json!({"type": "array", "items": upload})))],
+        _ => {
+            operation.errors = &[410];
+            vec![(200, Answer::Json(upload))]
+        }
+    }
+}
+
+/// What a resumable upload begins with.
+fn begin_headers() -> Vec<Value> {
+    vec![
+        header("Tus-Resumable", "The version of tus that is spoken, 1.0.0: with it, the upload comes in pieces."),
+        header("Upload-Length", "How many bytes there will be."),
+        header("Upload-Metadata", "Names with values in Base64; `sha256` is that of all the bytes, in hex."),
+        header("Upload-Checksum", "`sha1` or `sha256`, and what the bytes in this call hash to in Base64."),
+    ]
+}
+
 fn bytes_answers() -> Vec<(u16, Answer)> {
     vec![
         (200, Answer::Bytes("application/octet-stream")),
@@ -255,8 +309,10 @@ fn job_action(schemas: &mut Schemas, action: &str, operation: &mut Operation) ->
                 header("Content-Digest", "What the bytes must hash to, as RFC 9530 has it."),
                 header("X-Content-SHA256", "The same, in hex."),
             ];
-            operation.errors = &[409];
-            output
+            operation.headers.extend(begin_headers());
+            operation.errors = &[409, 412, 415, 429, 460];
+            let begun = schemas.of::<wire::Upload>();
+            return vec![(200, Answer::Json(output)), (201, Answer::Json(begun))];
         }
         "get_output" => {
             operation.headers =

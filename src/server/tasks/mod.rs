@@ -4,6 +4,7 @@ mod due;
 mod mail;
 mod retention;
 mod sweep;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +82,13 @@ async fn tidy_up(app: Arc<App>) {
         Ok(0) => {}
         Ok(gone) => tracing::info!(gone, "jobs and outputs that were kept long enough are deleted"),
         Err(error) => tracing::warn!(%error, "retention broke off; it is tried again"),
+    }
+    match uploads::expire_once(&app).await {
+        Ok(0) => {}
+        Ok(gone) => tracing::info!(gone, "uploads that nobody went on with are gone"),
+        Err(error) => {
+            tracing::warn!(%error, "uploads that nobody goes on with could not be removed; it is tried again")
+        }
     }
     match sweep::sweep_once(&app).await {
         Ok(0) => {}

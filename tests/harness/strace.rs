@@ -1,0 +1,47 @@
+//! The system calls of a server, recorded with strace.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use super::process::until;
+
+/// The recorder, stopped when its record is taken.
+pub(crate) struct Recorder {
+    strace: Child,
+    file: PathBuf,
+    _temp: tempfile::TempDir,
+}
+
+impl Recorder {
+    /// Records all threads of a process, with paths beside file descriptors. `None`, with a line that says so, where
+    /// there is no strace or no right to use it.
+    pub(crate) fn attach(pid: u32, arguments: &[&str]) -> Option<Self> {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let file = temp.path().join("calls");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-y"]).args(arguments).arg("-o").arg(&file).args(["-p", &pid.to_string()]);
+        let recorder = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().ok().and_then(|mut strace| {
+            let traced = || {
+                let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+                Some(!status.lines().any(|line| line == "TracerPid:\t0"))
+            };
+            let attached = until("strace", || match strace.try_wait().expect("a child can be asked") {
+                Some(_) => Some(false),
+                None => traced()?.then_some(true),
+            });
+            attached.then_some(Self { strace, file, _temp: temp })
+        });
+        if recorder.is_none() {
+            println!("SKIPPED: no strace, or no right to use it");
+        }
+        recorder
+    }
+
+    /// Stops, and gives what was recorded: a line for each call, or two when another came in between.
+    pub(crate) fn record(mut self) -> String {
+        let pid = self.strace.id().to_string();
+        drop(Command::new("sh").args(["-c", r#"kill -s INT "$1""#, "sh", &pid]).stderr(Stdio::null()).status());
+        drop(self.strace.wait());
+        std::fs::read_to_string(&self.file).expect("the record can be read")
+    }
+}
