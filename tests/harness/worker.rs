@@ -61,7 +61,7 @@ impl Worker {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LABRUN_")) {
             command.env_remove(name);
         }
-        command.args(["work", "--server", &lab.url(""), "--kill-grace-s", "0.3"]).arg("--dir").arg(&dir);
+        command.args(["work", "--kill-grace-s", "0.3"]).arg("--dir").arg(&dir).env("LABRUN_SERVER", lab.url(""));
         command.args(&hands.arguments).env("LABRUN_CONFIG_DIR", temp.path().join("config"));
         command.env("LABRUN_USER", user).env("LABRUN_PASSWORD", PASSWORD).envs(hands.variables);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
