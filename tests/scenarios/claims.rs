@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::raw::Raw;
-use crate::harness::{ADMIN, Held, Lab, USER, document};
+use crate::harness::{ADMIN, Held, Lab, Setup, USER, document};
 
 /// A template of its own, and the claim's filter for its jobs alone.
 async fn own(lab: &Lab) -> (i64, Value) {
@@ -57,6 +57,15 @@ async fn hand_out(lab: &Lab, jobs: usize, clients: usize) {
 #[tokio::test]
 async fn every_job_is_handed_out_once() {
     hand_out(&Lab::start(), 2_000, 16).await;
+}
+
+#[tokio::test]
+#[ignore = "takes long; `.ci/run` asks for it by name"]
+async fn race_of_64_clients_for_100_000_jobs() {
+    let lab = Lab::start_with(Setup::default().with(&["--access-token-lifetime-s", "3600", "--log-level", "warn"]));
+    let began = Instant::now();
+    hand_out(&lab, 100_000, 64).await;
+    println!("64 clients claimed 100000 jobs, each handed out once, in {} s", began.elapsed().as_secs());
 }
 
 #[tokio::test]
