@@ -22,7 +22,7 @@ use crate::wire::template::{Kind, Meta, Workable};
 
 /// List, show, import and export job templates.
 #[derive(Debug, Args)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = exit::help("labrun template import *.json --unless-there"))]
 pub(super) struct Template {
     #[command(subcommand)]
     action: Action,

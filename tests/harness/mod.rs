@@ -1,10 +1,12 @@
 //! What the tests are written in: a server, a small language of requests, a dump of the data directory.
 
+mod command;
 pub(crate) mod dump;
 mod lab;
 mod process;
 mod proxy;
 pub(crate) mod raw;
+mod relay;
 mod request;
 #[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
 pub(crate) mod smtp;
@@ -12,9 +14,11 @@ mod strace;
 mod watcher;
 mod worker;
 
+pub(crate) use command::{Person, Ran};
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use proxy::Proxy;
+pub(crate) use relay::Relay;
 pub(crate) use request::{Reply, Request};
 pub(crate) use strace::Recorder;
 pub(crate) use watcher::{Events, Piece, Said, Socket};
