@@ -167,6 +167,8 @@ pub(crate) struct App {
     pub(crate) output_bytes_max: Option<u64>,
     pub(crate) upload_bounds: Bounds,
     pub(crate) uploads: Arc<uploads::Busy>,
+    /// The right to make an archive.
+    pub(crate) archives: Arc<tokio::sync::Semaphore>,
     pub(crate) ages: crate::store::retention::Ages,
     /// Turns true when the server stops; whatever runs for long ends then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
@@ -284,6 +286,7 @@ impl Running {
             output_bytes_max: settings.output_bytes_max,
             upload_bounds: settings.upload_bounds,
             uploads: Arc::default(),
+            archives: Arc::new(tokio::sync::Semaphore::new(handlers::bundle::ARCHIVES_MAX)),
             ages: settings.ages,
             stopping,
         });

@@ -98,7 +98,7 @@ impl Store {
     /// # Errors
     /// When it can't be kept.
     pub async fn audit(&self, new: NewEntry) -> Result<(), Error> {
-        self.write(move |tx| {
+        self.write_freeing(move |tx| {
             let connection = tx.connection();
             let NewEntry { user, tried, address, action, target, status, request } = new;
             let username: Option<String> = match user {

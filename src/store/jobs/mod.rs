@@ -98,7 +98,7 @@ impl Store {
     /// # Errors
     /// `NotNow` when the job is a child of a meta-job that has not ended.
     pub async fn purge_job(&self, job: JobId) -> Result<PurgedJob, Error> {
-        self.write(move |tx| {
+        self.write_freeing(move |tx| {
             let connection = tx.connection();
             let was = read(connection, job)?.ok_or(Error::NotFound)?;
             workflow::may_purge(connection, was.parent)?;
