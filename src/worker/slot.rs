@@ -21,6 +21,8 @@ use crate::wire::{Job, Node};
 
 /// How long a worker that was asked to stop goes on to try to deliver a result. The spool keeps what is not delivered.
 const LAST_TRY: Duration = Duration::from_secs(10);
+/// How often it is looked whether the server is still away.
+const LOOK: Duration = Duration::from_millis(500);
 /// The pause after something on this machine went wrong, so that not all jobs are taken in vain.
 const REST: Duration = Duration::from_secs(10);
 
@@ -61,6 +63,12 @@ impl Slot {
             self.deliver_spooled().await;
             if stops(&self.stop) {
                 return Ok(());
+            }
+            if let Err(error) = self.work.check() {
+                let dir = self.work.root().display();
+                tracing::error!("the worker's folder {dir} can't be written ({error}): no job is taken until it can");
+                self.pause(REST).await;
+                continue;
             }
             let mut stop = self.stop.clone();
             let next = async {
@@ -119,7 +127,7 @@ impl Slot {
         tracing::warn!("job {current} was left behind by an earlier worker: given back");
         let run = Run::unknown(self.client.address(), self.node.pk, current, attempt);
         let why = "the worker ended in the middle of the run".to_owned();
-        let report = Report::new(Outcome::GivenBack(why), Vec::new());
+        let report = Report::new(Outcome::GivenBack { why, counts: true }, Vec::new());
         deliver(&self.client, &self.away, &self.work, Entry { dir: PathBuf::new(), run, report }).await;
         Ok(())
     }
@@ -147,18 +155,28 @@ impl Slot {
         };
         let mut stop = self.stop.clone();
         let given_up = async {
-            drop(stop.wait_for(|stopping| *stopping != Stopping::Not).await);
+            stopped_now(&mut stop).await;
             tokio::time::sleep(LAST_TRY).await;
         };
         let delivered = tokio::select! {
             delivered = deliver(&self.client, &self.away, &self.work, entry) => delivered,
             () = beating => return,
-            () = given_up => {
-                tracing::warn!("the result of job {job} waits in {}: the next start of the worker delivers it", dir.display());
-                return;
-            }
+            () = given_up => return left(job, &dir),
+            () = self.server_stays_away() => return left(job, &dir),
         };
         self.delivered(job, &dir, &outcome, delivered);
+    }
+
+    /// Returns when the worker is to stop and the server has been away for a while. A large result that is on its way is
+    /// waited for.
+    async fn server_stays_away(&self) {
+        let mut stop = self.stop.clone();
+        drop(stop.wait_for(|stopping| *stopping != Stopping::Not).await);
+        let mut away_for = Duration::ZERO;
+        while away_for < LAST_TRY {
+            tokio::time::sleep(LOOK).await;
+            away_for = if self.away.is_away() { away_for + LOOK } else { Duration::ZERO };
+        }
     }
 
     /// Says what became of a result, and keeps or removes the folder of the run.
@@ -175,7 +193,7 @@ impl Slot {
             Delivered::Taken(phase) => {
                 let why = match outcome {
                     Outcome::Finished => "",
-                    Outcome::Failed(why) | Outcome::GivenBack(why) | Outcome::Gone(why) => why,
+                    Outcome::Failed(why) | Outcome::GivenBack { why, .. } | Outcome::Gone(why) => why,
                 };
                 tracing::warn!("job {job} is {phase}: {}", why.lines().next().unwrap_or_default());
                 false
@@ -242,6 +260,7 @@ impl Slot {
             variables: self.variables.clone(),
         };
         let report = work.run().await;
+        let is_own_fault = matches!(report.outcome, Outcome::GivenBack { .. }) && !stops(&self.stop);
         let entry = match self.work.spool(&dir, run.clone(), report.clone()) {
             Ok(entry) => entry,
             Err(error) => {
@@ -254,6 +273,9 @@ impl Slot {
             }
         };
         self.deliver(entry).await;
+        if is_own_fault {
+            self.pause(REST).await;
+        }
     }
 
     /// Finds out how a job is to be run, before it begins.
@@ -299,13 +321,18 @@ impl Slot {
     }
 }
 
+/// Says that a result is left to the next start.
+fn left(job: JobId, dir: &std::path::Path) {
+    tracing::warn!("the result of job {job} waits in {}: the next start of the worker delivers it", dir.display());
+}
+
 /// Ends what runs of an earlier worker left, and puts them into the spool to be given back.
 pub(crate) async fn recover(work: &WorkDir) {
     for (dir, run) in work.cut_off() {
         end_marked(&run.mark).await;
         tracing::warn!("the run of job {} was cut off with the worker: it is given back", run.job);
         let why = "the worker ended in the middle of the run".to_owned();
-        if let Err(error) = work.spool(&dir, run, Report::new(Outcome::GivenBack(why), Vec::new())) {
+        if let Err(error) = work.spool(&dir, run, Report::new(Outcome::GivenBack { why, counts: true }, Vec::new())) {
             tracing::error!("the spool in {} can't be written: {error}", work.root().display());
         }
     }
