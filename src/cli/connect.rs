@@ -151,7 +151,7 @@ impl Connection {
         }
         if let Some(owner) = owner.filter(|_| self.user.is_none()) {
             // To the address that the directory names, however the same one was written here.
-            let server = server(owner.address(), ca_file)?;
+            let server = server(owner.address(), ca_file.or(owner.certificate()))?;
             return Ok(Connected { client: server.with_signer(move || owner.token()), proof: Proof::Owner });
         }
         Err(Failure::refused(format!(

@@ -140,7 +140,7 @@ async fn say(screen: Screen, client: &Client, pk: i64, what: Option<&str>) -> an
 pub(super) async fn find(named: &str, client: &Client, deleted_too: bool) -> anyhow::Result<Row> {
     let name = TemplateName::from(named);
     if let TemplateName::Pk(pk) = name {
-        return Ok(client.template(TemplateId(pk)).await.with_context(|| format!("template {pk}"))?);
+        return client.template(TemplateId(pk)).await.with_context(|| format!("template {pk}"));
     }
     let mut spec = name.tests("").into_iter().fold(ListSpec::default(), ListSpec::with);
     spec.include_inactive = deleted_too;

@@ -6,7 +6,6 @@ mod lab;
 mod process;
 mod proxy;
 pub(crate) mod raw;
-mod relay;
 mod request;
 #[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
 pub(crate) mod smtp;
@@ -18,7 +17,6 @@ pub(crate) use command::{Person, Ran};
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use proxy::Proxy;
-pub(crate) use relay::Relay;
 pub(crate) use request::{Reply, Request};
 pub(crate) use strace::Recorder;
 pub(crate) use watcher::{Events, Piece, Said, Socket};

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Held, Lab, Person, Relay, USER};
+use crate::harness::{Held, Lab, Person, Proxy, USER};
 
 async fn with_outputs(outputs: &[(&str, &str, &[u8])]) -> (Lab, Held) {
     let lab = Lab::start();
@@ -80,16 +80,16 @@ async fn other_bytes_are_not_overwritten_unless_that_is_said() {
 async fn a_fetch_that_broke_off_goes_on_where_it_was() {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
     let (lab, held) = with_outputs(&[("big", "BLOB<'bin'>", &bytes)]).await;
-    let relay = Relay::to(lab.port());
+    let proxy = Proxy::before(lab.port());
     let token = lab.token(USER).await;
     let person = Person::new().with("LABRUN_TOKEN", token);
-    let address = format!("http://127.0.0.1:{}", relay.port());
+    let address = proxy.address();
     let job = held.job.to_string();
     let fetch = ["job", "fetch", &job, "--server", &address];
     // The connection breaks in the middle; the command goes on by itself, with the rest alone.
-    relay.cut_after(1_000_000);
+    proxy.cut_answers(1_000_000);
     person.run(&fetch).expect(0);
-    assert!(relay.has_cut());
+    assert_eq!(proxy.cuts_made(), 1);
     let file = person.folder().join("big.bin");
     assert_eq!(std::fs::read(&file).expect("it is there"), bytes);
 
@@ -98,15 +98,14 @@ async fn a_fetch_that_broke_off_goes_on_where_it_was() {
     let part = person.folder().join(format!("big.bin.{}.part", &sha256[..12]));
     std::fs::rename(&file, &part).expect("it can be renamed");
     std::fs::File::options().write(true).open(&part).and_then(|part| part.set_len(2_900_000)).expect("it can be cut");
-    relay.cut_after(200_000);
+    proxy.cut_answers(200_000);
     person.run(&fetch).expect(0);
-    assert!(!relay.has_cut(), "all of it was fetched again");
+    assert_eq!(proxy.cuts_made(), 1, "all of it was fetched again");
     assert_eq!(std::fs::read(&file).expect("it is there"), bytes);
 
     // A part with wrong bytes is found out and thrown away.
     std::fs::remove_file(&file).expect("it can be removed");
     std::fs::write(&part, vec![7; 2_900_000]).expect("it can be written");
-    relay.cut_after(usize::MAX);
     person.run(&fetch).fails(1, "damaged");
     assert!(!part.exists() && !file.exists());
     person.run(&fetch).expect(0);

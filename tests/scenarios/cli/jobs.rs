@@ -68,7 +68,7 @@ async fn all_that_is_known_of_a_job_is_shown() {
         "error  ",
         "started  ",
         "OUTPUT  TYPE",
-        "peaks   BLOB<'csv'>  4 B",
+        "peaks   BLOB<'csv'>   4 B",
         "ATTEMPT",
         "errored",
     ] {
@@ -111,7 +111,7 @@ async fn nodes_are_listed_shown_and_deleted() {
     assert_eq!(table.rows().len(), 3);
     assert_eq!(owner.run(&["node", "list", "--busy", "--json"]).expect(0).json()[0]["pk"], json!(held.node));
     let (busy, idle) = (held.node.to_string(), idle.to_string());
-    assert!(owner.run(&["node", "show", &busy]).expect(0).out.contains(&format!("works on   job {}", held.job)));
+    assert!(owner.run(&["node", "show", &busy]).expect(0).out.contains(&format!("works on    job {}", held.job)));
     owner.run(&["node", "delete", &busy]).fails(4, "406");
     owner.run(&["node", "delete", &idle]).expect(0);
     owner.run(&["node", "show", &idle]).fails(3, "404");

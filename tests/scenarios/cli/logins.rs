@@ -162,5 +162,11 @@ fn a_lab_s_own_certificate_is_trusted_when_it_is_named() {
     assert!(later.status.success(), "{later:?}");
     person.run(&["logout"]).expect(0);
     let owner = Person::owner(&lab);
-    owner.run(&["whoami", "--ca-file", &file("cert.pem")]).expect(0);
+    // The data directory names the certificate, and nothing else is taken for the server.
+    owner.run(&["whoami"]).expect(0);
+    let other = temp.path().join("other");
+    std::fs::create_dir(&other).expect("a folder can be made");
+    crate::scenarios::tls::certify(&other, "lab");
+    let other = other.join("cert.pem").to_string_lossy().into_owned();
+    owner.run(&["whoami", "--ca-file", &other]).fails(5, "certificate");
 }

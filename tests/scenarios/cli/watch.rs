@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use serde_json::json;
 
 use super::document;
-use crate::harness::{Held, Lab, Person, Relay, Server, until};
+use crate::harness::{Held, Lab, Person, Proxy, Server, until};
 
 /// A watcher that runs, and what it says line by line.
 struct Watcher {
@@ -61,21 +61,21 @@ async fn the_exit_code_tells_how_jobs_ended() {
 }
 
 /// Somebody with a token of the one who made the jobs, behind a wire that can be cut.
-async fn behind(relay: &Relay, lab: &Lab) -> Person {
+async fn behind(proxy: &Proxy, lab: &Lab) -> Person {
     let token = lab.post("/v1/auth/tokens").json(json!({"name": "watcher"})).await.expect(201).json();
     let token = token["token"].as_str().expect("a token");
-    Person::new().with("LABRUN_SERVER", format!("http://127.0.0.1:{}", relay.port())).with("LABRUN_TOKEN", token)
+    Person::new().with("LABRUN_SERVER", proxy.address()).with("LABRUN_TOKEN", token)
 }
 
 #[tokio::test]
 async fn transitions_are_told_as_they_come_also_those_of_a_time_without_connection() {
     let lab = Lab::start();
     let held = lab.started().await;
-    let relay = Relay::to(lab.port());
-    let person = behind(&relay, &lab).await;
+    let proxy = Proxy::before(lab.port());
+    let person = behind(&proxy, &lab).await;
     let (job, node) = (held.job, held.node);
     let mut watcher = Watcher::begin(&person, &[&job.to_string()]);
-    assert_eq!(watcher.line(), format!("job {job} runs on node {node}\n"));
+    assert_eq!(watcher.line(), format!("job {job} 0% runs on node {node}\n"));
     let progress = |amount: &str| lab.post(&format!("/v1/jobs/{job}/progress/{amount}")).node(node);
     progress("0.25").await.expect(200);
     assert_eq!(watcher.line(), format!("job {job} 25% runs on node {node}\n"));
@@ -84,11 +84,11 @@ async fn transitions_are_told_as_they_come_also_those_of_a_time_without_connecti
     progress("0.5").await.expect(200);
     assert_eq!(watcher.line(), format!("job {job} 50% runs on node {node}\n"));
     // The server goes away and comes back; meanwhile, for the watcher, the job fails and is put back.
-    relay.cut_and_lead_to(1);
+    proxy.hang_up_and_redirect(1);
     lab.server(Server::restart);
     lab.fail(held).await.expect(200);
     lab.staff(job, "abort").await.expect(200);
-    relay.cut_and_lead_to(lab.port());
+    proxy.hang_up_and_redirect(lab.port());
     assert!(watcher.line().starts_with(&format!("job {job} errored: ")));
     assert_eq!(watcher.line(), format!("job {job} taken away from its node, waits for another\n"));
     lab.act(held, "acquire").await.expect(200);
@@ -122,11 +122,11 @@ async fn a_job_that_is_tried_again_by_itself_is_watched_on() {
 async fn a_server_that_stays_away_is_given_up() {
     let lab = Lab::start();
     let held = lab.started().await;
-    let relay = Relay::to(lab.port());
-    let person = behind(&relay, &lab).await;
+    let proxy = Proxy::before(lab.port());
+    let person = behind(&proxy, &lab).await;
     let mut watcher = Watcher::begin(&person, &[&held.job.to_string(), "--patience-s", "1"]);
     watcher.line();
-    relay.cut_and_lead_to(1);
+    proxy.hang_up_and_redirect(1);
     assert_eq!(watcher.code(), Some(5));
 }
 
