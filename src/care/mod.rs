@@ -4,6 +4,7 @@
 //! DIR/labrun.db   the database          DIR/token.key   the key of the tokens
 //! DIR/blobs/      bytes by SHA-256      DIR/damaged/    bytes that `verify --repair` set aside
 //! DIR/lock        locked by the process that uses the directory
+//! DIR/labrun.reserve   room that is given up for deletes when the disk is full
 //! DIR/server.json where the running server can be called from this machine
 //! ```
 

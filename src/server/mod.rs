@@ -290,7 +290,7 @@ impl Running {
             ages: settings.ages,
             stopping,
         });
-        uploads::finish_interrupted(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
+        uploads::tidy_up(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
         Ok(Self { app, address, made_password, tls, stop, serving, tasks, _announcement: announcement, _lock: lock })
