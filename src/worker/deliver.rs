@@ -10,6 +10,9 @@ use crate::domain::lifecycle::Phase;
 use crate::wire::Job;
 use crate::wire::job::Finish;
 
+/// How often a step may be refused before the result is set aside.
+const REFUSALS_MAX: u32 = 6;
+
 /// What became of a result.
 #[derive(Debug)]
 pub(crate) enum Delivered {
@@ -41,7 +44,7 @@ impl From<ClientError> for Trouble {
 /// Delivers a result, waiting for the server as long as that takes. It can be given up at any point, and begun again
 /// later: nothing is done twice.
 pub(crate) async fn deliver(client: &Client, away: &Away, work: &WorkDir, mut entry: Entry) -> Delivered {
-    let mut pauses = Pauses::default();
+    let (mut pauses, mut refusals) = (Pauses::default(), 0);
     loop {
         match attempt(client, work, &mut entry).await {
             Ok(delivered) => {
@@ -52,8 +55,11 @@ pub(crate) async fn deliver(client: &Client, away: &Away, work: &WorkDir, mut en
                 away.failed(&error);
                 pauses.next().await;
             }
-            // The job changed between two steps; how it stands now is asked anew.
+            // The job changed between two steps; how it stands now is asked anew. That it does so again and again is a
+            // mistake somewhere, which must not stop the slot for good.
+            Err(Trouble::No(error)) if refusals == REFUSALS_MAX => return refused(work, &entry, error.to_string()),
             Err(Trouble::No(error)) => {
+                refusals += 1;
                 tracing::debug!(%error, job = entry.run.job.0, "a step of a delivery was refused");
                 pauses.next().await;
             }

@@ -21,6 +21,8 @@ use crate::wire::{Job, Node};
 
 /// How long a worker that was asked to stop goes on to try to deliver a result. The spool keeps what is not delivered.
 const LAST_TRY: Duration = Duration::from_secs(10);
+/// How long a worker that stops looks for a job that was given to it at that moment.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// How often it is looked whether the server is still away.
 const LOOK: Duration = Duration::from_millis(500);
 /// The pause after something on this machine went wrong, so that not all jobs are taken in vain.
@@ -78,8 +80,13 @@ impl Slot {
                 self.claims.next(&self.client).await
             };
             let next = tokio::select! {
-                next = next => next,
-                _ = stop.wait_for(|stopping| *stopping != Stopping::Not) => return Ok(()),
+                next = next => Some(next),
+                _ = stop.wait_for(|stopping| *stopping != Stopping::Not) => None,
+            };
+            let Some(next) = next else {
+                // A job may have been on its way here.
+                drop(tokio::time::timeout(LAST_LOOK, self.give_back_held()).await);
+                return Ok(());
             };
             match next {
                 Ok(job) => {
@@ -92,14 +99,14 @@ impl Slot {
                     }
                 }
                 Err(error) if error.code() == Some("bad_node_id") => return Err(WorkError::NodeGone(self.node.pk)),
-                Err(error) if passes(&error) => {
+                // A filter that the server does not take, or a token that may not.
+                Err(error) if matches!(error.status(), Some(400 | 403)) => return Err(error.into()),
+                Err(error) => {
                     // The answer that is missing may have been a job.
                     is_tidy = false;
                     self.away.failed(&error);
                     self.pause(pauses.longer()).await;
                 }
-                // A filter that the server does not take, for one.
-                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -110,14 +117,24 @@ impl Slot {
         drop(tokio::time::timeout(time, stop.wait_for(|stopping| *stopping != Stopping::Not)).await);
     }
 
-    /// Puts right what an earlier worker left of this node: jobs that it held and never started, and one that it worked
-    /// on and of which nothing is known here.
-    async fn tidy_up(&self) -> Result<(), ClientError> {
+    /// Gives back jobs that this node holds and has not started: the answer that told of them was lost.
+    async fn give_back_held(&self) -> Result<(), ClientError> {
         let held = ListSpec::default().with(exact("phase", "created")).with(exact("node.pk", self.node.pk.0));
         for job in self.client.jobs(&held).await? {
             tracing::info!("job {} was held for this node and had not begun: given back", job.pk);
-            self.client.release(job.pk).await?;
+            match self.client.release(job.pk).await {
+                Err(error) if passes(&error) => return Err(error),
+                // It was taken away meanwhile.
+                Ok(_) | Err(_) => {}
+            }
         }
+        Ok(())
+    }
+
+    /// Puts right what an earlier worker left of this node: jobs that it held and never started, and one that it worked
+    /// on and of which nothing is known here.
+    async fn tidy_up(&self) -> Result<(), ClientError> {
+        self.give_back_held().await?;
         let Some(current) = self.client.node(self.node.pk).await?.current_job else { return Ok(()) };
         let attempt = match self.client.job(current).await {
             Ok(job) => job.attempt,
