@@ -261,9 +261,9 @@ impl Running {
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let certificate = settings.tls.as_ref().map(|files| files.cert.clone());
         let tls = settings.tls.map(tls::Tls::load).transpose()?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let announcement = crate::care::announce(&dir, address, scheme).map_err(unusable)?;
+        let announcement = crate::care::announce(&dir, address, certificate.as_deref()).map_err(unusable)?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let app = Arc::new(App {
             store,
