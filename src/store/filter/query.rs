@@ -158,6 +158,15 @@ impl Query {
         Statement { sql, params: self.params.clone() }
     }
 
+    /// Builds the statement that counts the rows that pass, up to one more than `max`.
+    pub(in crate::store) fn count_up_to(&self, max: u32) -> Statement {
+        let mut params = self.params.clone();
+        params.push(Value::Integer(i64::from(max) + 1));
+        let (table, condition, place) = (self.resource.table, &self.condition, params.len());
+        let some = format!("SELECT 1 FROM {table} AS t WHERE {condition} LIMIT ?{place}");
+        Statement { sql: format!("SELECT count(*) FROM ({some})"), params }
+    }
+
     /// Reads the place of a row of a page, whose sort keys begin at column `first_key`.
     pub fn cursor(&self, row: &Row<'_>, first_key: usize, pk: i64) -> rusqlite::Result<Cursor> {
         let mut keys = Vec::with_capacity(self.keys.len());

@@ -10,6 +10,7 @@
 mod feeds;
 mod make;
 mod templates;
+pub mod view;
 
 use rusqlite::{Connection, params};
 
