@@ -53,7 +53,7 @@ impl Trace {
             status: status.as_u16(),
             ..entry(self.caller, self.peer, id, &route.name)
         };
-        keep(app, entry).await;
+        keep(app, vec![entry]).await;
     }
 
     /// Counts the request and writes its line.
@@ -88,10 +88,10 @@ pub(crate) fn entry(caller: Option<Caller>, peer: Option<SocketAddr>, id: &Heade
     }
 }
 
-/// Keeps an entry, or says in the log that it could not be kept.
-pub(crate) async fn keep(app: &App, entry: NewEntry) {
-    let action = entry.action.clone();
-    if let Err(error) = app.store.audit(entry).await {
-        tracing::error!(%error, action, "an entry of the audit log could not be kept");
+/// Keeps entries, or says in the log that they could not be kept.
+pub(crate) async fn keep(app: &App, entries: Vec<NewEntry>) {
+    let Some(action) = entries.first().map(|entry| entry.action.clone()) else { return };
+    if let Err(error) = app.store.audit_all(entries).await {
+        tracing::error!(%error, action, "entries of the audit log could not be kept");
     }
 }

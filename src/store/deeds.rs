@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::jobs::{Body, By, Verb, standing};
+use super::jobs::{Body, By, Verb, act, set_deleted, standing};
 use super::list::Selection;
 use super::{Error, Store};
 use crate::domain::ids::JobId;
@@ -50,18 +50,27 @@ impl Store {
         .await
     }
 
-    /// Does a deed to a job.
+    /// Does a deed to each of some jobs that allow it as they stand then, in one commit; gives for each what came of it.
     ///
     /// # Errors
-    /// `NotFound`, or what the rules say no with: then nothing has changed.
-    pub async fn carry_out_deed(&self, job: JobId, deed: Deed) -> Result<(), Error> {
-        let done = match deed {
-            Deed::Cancel => self.act(job, By::default(), Verb::Cancel).await,
-            Deed::Abort => self.act(job, By::default(), Verb::Abort).await,
-            Deed::Delete => self.set_job_deleted(job, true).await,
-            Deed::Restore => self.set_job_deleted(job, false).await,
-        };
-        done.map(drop)
+    /// When it can't be written: then nothing has changed.
+    pub async fn carry_out_deeds(&self, jobs: Vec<JobId>, deed: Deed) -> Result<Vec<(JobId, Outlook)>, Error> {
+        self.write(move |tx| {
+            let carry_out = |job| {
+                // Judged before anything is written, so that a job that says no takes nothing back of the others.
+                let outlook = outlook(tx.connection(), job, deed, tx.now())?;
+                match (&outlook, deed) {
+                    (Outlook::Stays | Outlook::Refused(_) | Outlook::Gone, _) => {}
+                    (Outlook::Changes, Deed::Cancel) => act(tx, job, By::default(), Verb::Cancel)?,
+                    (Outlook::Changes, Deed::Abort) => act(tx, job, By::default(), Verb::Abort)?,
+                    (Outlook::Changes, Deed::Delete) => set_deleted(tx, job, true)?,
+                    (Outlook::Changes, Deed::Restore) => set_deleted(tx, job, false)?,
+                }
+                Ok((job, outlook))
+            };
+            jobs.into_iter().map(carry_out).collect()
+        })
+        .await
     }
 
     /// Reads the keys of a list in its order, `max` at the most.

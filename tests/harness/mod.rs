@@ -1,6 +1,7 @@
 //! What the tests are written in: a server, a small language of requests, a dump of the data directory.
 
 mod browser;
+mod command;
 pub(crate) mod dump;
 mod lab;
 mod process;
@@ -15,6 +16,7 @@ mod watcher;
 mod worker;
 
 pub(crate) use browser::Browser;
+pub(crate) use command::{Person, Ran};
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use proxy::Proxy;

@@ -18,8 +18,8 @@ use crate::store::deeds::{Deed, Outlook};
 
 /// Jobs that are acted on at once.
 const JOBS_MAX: u32 = 10_000;
-/// Jobs that are handed to the writer at a time: few enough to leave room in its queue.
-const JOBS_AT_A_TIME: usize = 256;
+/// Jobs that share a commit: few enough that others who write need not wait for long.
+const JOBS_AT_A_TIME: usize = 200;
 
 /// How a deed is spoken of.
 struct Words {
@@ -125,7 +125,7 @@ struct Page<T: Template> {
 struct Outcome {
     done: String,
     becomes: &'static str,
-    problems: Vec<Others>,
+    others: Vec<Others>,
     back: String,
 }
 
@@ -146,18 +146,12 @@ pub(in crate::server) async fn preview(call: &mut Call) -> Result<Response, ApiE
     let total = jobs.len();
     let outlooks = call.app.store.outlook(jobs, words.deed, call.app.clock.now()).await?;
     let mut changing = Vec::new();
-    let mut others: BTreeMap<String, usize> = BTreeMap::new();
+    let mut others = Reasons::new();
     for (job, outlook) in outlooks {
-        let why = match outlook {
-            Outlook::Changes => {
-                changing.push(job);
-                continue;
-            }
-            Outlook::Stays => words.stays.to_owned(),
-            Outlook::Refused(refusal) => ApiError::from(refusal).detail().to_owned(),
-            Outlook::Gone => "gone for good".to_owned(),
-        };
-        *others.entry(why).or_default() += 1;
+        match reason(words, outlook) {
+            Ok(()) => changing.push(job),
+            Err((_, why)) => *others.entry(why).or_default() += 1,
+        }
     }
     let part = Chosen {
         csrf: call.session.as_ref().map(|session| session.csrf.clone()).unwrap_or_default(),
@@ -185,11 +179,11 @@ pub(in crate::server) async fn carry_out(call: &mut Call) -> Result<Response, Ap
     let entry = trace::entry(call.caller, call.peer, &call.id, words.action);
     // In a task of its own: a browser that leaves must not stop it half-way, or before it is written down.
     let deeds = tokio::spawn(all(call.app.clone(), words, jobs, entry));
-    let (done, problems) = deeds.await.map_err(ApiError::internal)?;
+    let (done, others) = deeds.await.map_err(ApiError::internal)??;
     let part = Outcome {
         done: jobs_in_words(done),
         becomes: words.becomes,
-        problems: counted(problems),
+        others: counted(others),
         back: back(form.get("back"), form.get("q").unwrap_or_default()),
     };
     if !wants_part(call) {
@@ -209,31 +203,43 @@ async fn all(
     words: &'static Words,
     jobs: Vec<JobId>,
     entry: NewEntry,
-) -> (usize, BTreeMap<String, usize>) {
-    let mut problems: BTreeMap<String, usize> = BTreeMap::new();
-    let mut done = 0;
+) -> Result<(usize, Reasons), ApiError> {
+    let (mut done, mut others) = (0, Reasons::new());
     for some in jobs.chunks(JOBS_AT_A_TIME) {
-        // Those that are asked for at once share a commit.
-        let deeds = some.iter().map(|job| async { (*job, app.store.carry_out_deed(*job, words.deed).await) });
         let mut entries = Vec::with_capacity(some.len());
-        for (job, result) in futures_util::future::join_all(deeds).await {
-            let status = match result {
+        for (job, outlook) in app.store.carry_out_deeds(some.to_vec(), words.deed).await? {
+            let status = match reason(words, outlook) {
                 Ok(()) => {
                     done += 1;
                     StatusCode::OK
                 }
-                Err(error) => {
-                    let error = ApiError::from(error);
-                    *problems.entry(error.detail().to_owned()).or_default() += 1;
-                    error.status()
+                Err((status, why)) => {
+                    *others.entry(why).or_default() += 1;
+                    status
                 }
             };
             let target = format!("POST /v1/jobs/{job}{}", words.tail);
-            entries.push(trace::keep(&app, NewEntry { target, status: status.as_u16(), ..entry.clone() }));
+            entries.push(NewEntry { target, status: status.as_u16(), ..entry.clone() });
         }
-        futures_util::future::join_all(entries).await;
+        trace::keep(&app, entries).await;
     }
-    (done, problems)
+    Ok((done, others))
+}
+
+/// How many jobs stay as they are, by why.
+type Reasons = BTreeMap<String, usize>;
+
+/// Says why a job stays as it is, if it does, with the status that the API would answer with.
+fn reason(words: &Words, outlook: Outlook) -> Result<(), (StatusCode, String)> {
+    match outlook {
+        Outlook::Changes => Ok(()),
+        Outlook::Stays => Err((StatusCode::OK, words.stays.to_owned())),
+        Outlook::Refused(refusal) => {
+            let error = ApiError::from(refusal);
+            Err((error.status(), error.detail().to_owned()))
+        }
+        Outlook::Gone => Err((StatusCode::NOT_FOUND, "gone for good".to_owned())),
+    }
 }
 
 /// Reads keys of jobs.
@@ -260,7 +266,7 @@ fn jobs_in_words(count: usize) -> String {
     }
 }
 
-fn counted(reasons: BTreeMap<String, usize>) -> Vec<Others> {
+fn counted(reasons: Reasons) -> Vec<Others> {
     let others = reasons.into_iter().map(|(why, count)| Others { count: jobs_in_words(count), why });
     others.collect()
 }
