@@ -10,6 +10,7 @@ mod request;
 #[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
 pub(crate) mod smtp;
 mod strace;
+mod visitor;
 mod watcher;
 mod worker;
 
@@ -19,5 +20,6 @@ pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use proxy::Proxy;
 pub(crate) use request::{Reply, Request};
 pub(crate) use strace::Recorder;
+pub(crate) use visitor::{Visitor, attribute, form};
 pub(crate) use watcher::{Events, Piece, Said, Socket};
 pub(crate) use worker::{Hands, Worker, shell_template};
