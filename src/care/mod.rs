@@ -19,7 +19,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use address::{Announcement, announce, announced, read_private};
+pub use address::{Announced, Announcement, announce, announced, read_private};
 pub use backup::{backup, restore};
 pub use lock::{LockError, lock};
 pub use verify::{Report, repair, verify};

@@ -48,6 +48,11 @@ pub(super) struct Serve {
           value_parser = clap::value_parser!(u32).range(1..))]
     refresh_token_lifetime_s: u32,
 
+    /// How long a browser stays logged in to the pages without being used, in seconds
+    #[arg(long, env = "LABRUN_SESSION_LIFETIME_S", value_name = "SECONDS", default_value_t = 28_800,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    session_lifetime_s: u32,
+
     /// Largest output, in bytes [default: no limit]
     #[arg(long, env = "LABRUN_OUTPUT_BYTES_MAX", value_name = "BYTES")]
     output_bytes_max: Option<u64>,
@@ -146,6 +151,7 @@ impl Serve {
             admin_password,
             access_token_lifetime_s: self.access_token_lifetime_s,
             refresh_token_lifetime_s: self.refresh_token_lifetime_s,
+            session_lifetime_s: self.session_lifetime_s,
             output_bytes_max: self.output_bytes_max,
             headroom_bytes: self.headroom_bytes,
             upload_bounds: Bounds { open_max: self.uploads_open_max, lifetime_s: self.upload_lifetime_s },

@@ -117,6 +117,16 @@ impl ApiError {
         self.status
     }
 
+    /// Gives the sentence for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Gives its headers, to be sent in whatever form it is told.
+    pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
     /// Says whether it has this code.
     pub(crate) fn is(&self, code: &str) -> bool {
         self.code == code

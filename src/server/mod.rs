@@ -11,8 +11,10 @@ mod mail;
 mod metrics;
 mod openapi;
 pub mod owner;
+mod pages;
 mod passwords;
 mod request;
+mod router;
 pub mod routes;
 mod send;
 mod soft;
@@ -44,7 +46,7 @@ use claims::Claims;
 use handlers::logs::LogHub;
 use metrics::Metrics;
 use passwords::Passwords;
-use routes::Router;
+use router::Router;
 use soft::SoftState;
 use throttle::Throttle;
 use watch::Hub;
@@ -70,6 +72,8 @@ pub struct Settings {
     pub access_token_lifetime_s: u32,
     /// How long a refresh token is good for, in seconds.
     pub refresh_token_lifetime_s: u32,
+    /// How long a browser stays logged in without being used, in seconds; not 0.
+    pub session_lifetime_s: u32,
     /// The largest output, in bytes.
     pub output_bytes_max: Option<u64>,
     /// What uploads must leave free on the disk, in bytes.
@@ -103,6 +107,7 @@ impl Settings {
             admin_password: None,
             access_token_lifetime_s: 300,
             refresh_token_lifetime_s: 8 * 60 * 60,
+            session_lifetime_s: 8 * 60 * 60,
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
             upload_bounds: Bounds::default(),
@@ -161,6 +166,8 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
+    pub(crate) session_lifetime_s: u32,
+    pub(crate) has_tls: bool,
     pub(crate) keep_alive: Duration,
     pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
@@ -261,9 +268,9 @@ impl Running {
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let certificate = settings.tls.as_ref().map(|files| files.cert.clone());
         let tls = settings.tls.map(tls::Tls::load).transpose()?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let announcement = crate::care::announce(&dir, address, scheme).map_err(unusable)?;
+        let announcement = crate::care::announce(&dir, address, certificate.as_deref()).map_err(unusable)?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let app = Arc::new(App {
             store,
@@ -280,6 +287,8 @@ impl Running {
             limits: settings.limits,
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
+            session_lifetime_s: settings.session_lifetime_s,
+            has_tls: tls.is_some(),
             keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
             default_notifications: settings.default_notifications,
             clock: settings.clock,

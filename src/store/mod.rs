@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod claims;
 mod columns;
 pub mod create;
+pub mod deeds;
 pub mod due;
 pub mod error;
 pub mod events;
@@ -31,13 +32,15 @@ mod references;
 mod reserve;
 pub mod retention;
 mod seed;
+pub mod sessions;
 pub mod stats;
 pub mod templates;
+pub mod timeline;
 pub mod tokens;
 pub mod uploads;
 pub mod users;
 pub mod values;
-mod workflow;
+pub mod workflow;
 mod writer;
 
 use std::path::Path;
@@ -124,8 +127,8 @@ impl Store {
         self.writer.events()
     }
 
-    /// Gives a way to wait for a commit after which there may be a job to claim.
-    pub fn free_jobs(&self) -> watch::Receiver<u64> {
+    /// Gives the jobs that commits made free, and a way to wait for one.
+    pub fn free_jobs(&self) -> &claims::FreeJobs {
         self.writer.free_jobs()
     }
 

@@ -8,11 +8,11 @@ use futures_util::{StreamExt, stream};
 use crate::harness::{ADMIN, Held, Lab, Reply, Server, Setup, USER, binary, until};
 
 /// A small disk, unmounted when dropped.
-struct Disk(tempfile::TempDir);
+pub(super) struct Disk(tempfile::TempDir);
 
 impl Disk {
     /// Mounts one of so many MiB; `None`, with a line that says so, where that is not allowed.
-    fn mount(mib: u32) -> Option<Self> {
+    pub(super) fn mount(mib: u32) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let options = format!("size={mib}m");
         let mounted =
@@ -24,7 +24,7 @@ impl Disk {
         None
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.0.path().join("data")
     }
 }
