@@ -488,6 +488,10 @@ CREATE INDEX uploads_by_creator ON uploads (creator, pk);
 CREATE INDEX uploads_by_job ON uploads (job) WHERE job IS NOT NULL;
 CREATE INDEX uploads_by_output ON uploads (output) WHERE output IS NOT NULL;
 
+-- The next job of a template to be claimed: without it, such a claim would sort all that wait.
+CREATE INDEX jobs_to_claim_by_template ON jobs (template, priority DESC, pk)
+    WHERE phase = 'created' AND node IS NULL AND kind = 'workable' AND deletion_time IS NULL AND on_hold = 0;
+
 -- v3
 
 -- What became of a job, without its progress, for the pages: the newest steps are found however often it reported.

@@ -54,6 +54,7 @@ async fn whole_job(address: &str, password: &str) -> Result<()> {
         input_values: [("chromatogram".to_owned(), TypedValue::new(path, "str"))].into(),
         parameter_values: [("prominence_mau".to_owned(), ParameterValue::Text("1.5".to_owned()))].into(),
         description: Some("quickstart".to_owned()),
+        ..NewJob::default()
     };
     let job = admin.create_job(template.pk, &new).await?;
     say("Job", &format!("{} created, on examples/data/chromatogram.csv", job.pk));

@@ -15,6 +15,8 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const BLOCK_BYTES: usize = 1 << 20;
+/// What the client sends at a time of what is longer.
+const PIECE_BYTES: u64 = 64 * MIB;
 
 /// One size to measure.
 struct Size {
@@ -65,6 +67,38 @@ impl Bytes {
         self.block[..8].copy_from_slice(&self.number.to_le_bytes());
         let path = format_args!("/v1/jobs/{}/outputs/o{}/bytes", self.job, self.number);
         let head = node.head("POST", path, "", bytes);
+        self.send(node, &head, bytes).await?;
+        let reply = node.connection.receive().await?;
+        ensure!(reply.status == 200, "an upload was answered {}", String::from_utf8_lossy(reply.body));
+        reply.pk()
+    }
+
+    /// The same in pieces of 64 MiB, each of which is on disk before the next begins.
+    async fn upload_in_pieces(&mut self, node: &mut Caller, bytes: u64) -> anyhow::Result<i64> {
+        self.number += 1;
+        self.block[..8].copy_from_slice(&self.number.to_le_bytes());
+        let path = format_args!("/v1/jobs/{}/outputs/o{}/bytes", self.job, self.number);
+        let begin = format!("tus-resumable: 1.0.0\r\nupload-length: {bytes}\r\n");
+        let head = node.head("POST", path, &begin, 0);
+        node.connection.send(head.as_bytes()).await?;
+        let upload = node.connection.receive().await?.pk()?;
+        for offset in (0..bytes).step_by(usize::try_from(PIECE_BYTES)?) {
+            let piece = format!(
+                "tus-resumable: 1.0.0\r\nupload-offset: {offset}\r\ncontent-type: application/offset+octet-stream\r\n"
+            );
+            let length = PIECE_BYTES.min(bytes - offset);
+            let head = node.head("PATCH", format_args!("/v1/uploads/{upload}"), &piece, length);
+            self.send(node, &head, length).await?;
+            let reply = node.connection.receive().await?;
+            ensure!(reply.status == 204, "a piece was answered {}", String::from_utf8_lossy(reply.body));
+        }
+        let reply = node.call("GET", format_args!("/v1/uploads/{upload}"), b"").await?;
+        let shown: serde_json::Value = serde_json::from_slice(reply.body)?;
+        shown["output"].as_i64().context("an upload that is done has an output")
+    }
+
+    /// Sends a head, and so many bytes behind it.
+    async fn send(&self, node: &mut Caller, head: &str, bytes: u64) -> anyhow::Result<()> {
         node.connection.send(head.as_bytes()).await?;
         let mut rest = bytes;
         while rest > 0 {
@@ -72,9 +106,7 @@ impl Bytes {
             node.connection.send(&self.block[..usize::try_from(now)?]).await?;
             rest -= now;
         }
-        let reply = node.connection.receive().await?;
-        ensure!(reply.status == 200, "an upload was answered {}", String::from_utf8_lossy(reply.body));
-        reply.pk()
+        Ok(())
     }
 }
 
@@ -92,6 +124,7 @@ async fn measure(
     let before = lab.server.process.memory("VmRSS:")?;
     lab.server.process.reset_peak()?;
     let (mut up, mut plain, mut down, mut sent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut pieces = Vec::new();
     for round in 0..size.rounds {
         let began = Instant::now();
         let mut output = 0;
@@ -99,6 +132,12 @@ async fn measure(
             output = bytes.upload(node, size.bytes).await?;
         }
         up.push(total / began.elapsed().as_secs_f64());
+        if size.bytes > PIECE_BYTES {
+            let began = Instant::now();
+            let output = bytes.upload_in_pieces(node, size.bytes).await?;
+            pieces.push(total / began.elapsed().as_secs_f64());
+            remove(node, output).await?;
+        }
         let mut seconds = 0.0;
         for _ in 0..size.files {
             seconds += files::write_and_sync(&root, &bytes.block, size.bytes)?;
@@ -121,6 +160,10 @@ async fn measure(
     let figure = Figure::new(format!("upload {name}"), median(&up), "MiB/s");
     let figure = figure.against("write + fsync", median(&plain));
     report.add(if size.budget { figure.budget(Budget::RatioAtLeast(0.9)) } else { figure });
+    if !pieces.is_empty() {
+        let figure = Figure::new(format!("upload {name} in pieces"), median(&pieces), "MiB/s");
+        report.add(figure.against("in one call", median(&up)));
+    }
     let figure = Figure::new(format!("download {name}"), median(&down), "MiB/s");
     report.add(match sent.is_empty() {
         true => figure,

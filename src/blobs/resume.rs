@@ -75,6 +75,11 @@ impl Blobs {
         }
     }
 
+    /// Says whether an upload has a file. Blocks for a moment.
+    pub fn has_partial(&self, number: u64) -> bool {
+        self.partial_path(number).exists()
+    }
+
     /// Lists the numbers of all uploads that have a file. Blocks.
     pub fn partials(&self) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();

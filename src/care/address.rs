@@ -22,6 +22,18 @@ struct Written {
     version: u32,
     url: String,
     pid: u32,
+    /// The file of the server's certificate, under TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<PathBuf>,
+}
+
+/// What a data directory says of its running server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// Where it can be called, such as `http://127.0.0.1:8000`.
+    pub url: String,
+    /// The file of its certificate, under TLS.
+    pub certificate: Option<PathBuf>,
 }
 
 /// An address that stands in the data directory; dropped, it is taken away.
@@ -44,7 +56,7 @@ impl Drop for Announcement {
 /// must not leave the machine.
 ///
 /// The caller holds the lock on the directory.
-pub fn announce(dir: &Path, listens_on: SocketAddr, scheme: &str) -> io::Result<Option<Announcement>> {
+pub fn announce(dir: &Path, listens_on: SocketAddr, certificate: Option<&Path>) -> io::Result<Option<Announcement>> {
     let path = dir.join(ADDRESS);
     let Some(address) = on_loopback(listens_on) else {
         return match std::fs::remove_file(&path) {
@@ -52,7 +64,13 @@ pub fn announce(dir: &Path, listens_on: SocketAddr, scheme: &str) -> io::Result<
             _ => Ok(None),
         };
     };
-    let written = Written { version: VERSION, url: format!("{scheme}://{address}"), pid: std::process::id() };
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let written = Written {
+        version: VERSION,
+        url: format!("{scheme}://{address}"),
+        pid: std::process::id(),
+        certificate: certificate.map(std::path::absolute).transpose()?,
+    };
     // Locked before it gets its name, so that nobody finds it without its lock; a new file, so that whoever still
     // looks at the old one is not in the way.
     let draft = path.with_extension("draft");
@@ -74,12 +92,12 @@ fn on_loopback(listens_on: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, listens_on.port()))
 }
 
-/// Reads where the server of a data directory can be called, such as `http://127.0.0.1:8000`. `None` when none runs,
-/// or none that can be reached through the loopback.
+/// Reads where the server of a data directory can be called. `None` when none runs, or none that can be reached through
+/// the loopback.
 ///
 /// # Errors
 /// When the file can't be read, or another user could have written or read it.
-pub fn announced(dir: &Path) -> io::Result<Option<String>> {
+pub fn announced(dir: &Path) -> io::Result<Option<Announced>> {
     let path = dir.join(ADDRESS);
     let file = match File::open(&path) {
         Ok(file) => file,
@@ -97,7 +115,10 @@ pub fn announced(dir: &Path) -> io::Result<Option<String>> {
     let written: Written = serde_json::from_reader(&file).map_err(|_| broken())?;
     let address = written.url.split_once("://").and_then(|(_, address)| address.parse::<SocketAddr>().ok());
     let is_sound = written.version == VERSION && address.is_some_and(|address| address.ip().is_loopback());
-    if is_sound { Ok(Some(written.url)) } else { Err(broken()) }
+    if !is_sound {
+        return Err(broken());
+    }
+    Ok(Some(Announced { url: written.url, certificate: written.certificate }))
 }
 
 /// Reads a file of a data directory that is for its owner alone: `None` when it is not there.
@@ -136,12 +157,16 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn url(dir: &tempfile::TempDir) -> String {
+        announced(dir.path()).unwrap().unwrap().url
+    }
+
     #[test]
     fn an_address_is_there_while_its_server_is() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(announced(dir.path()).unwrap(), None);
-        let first = announce(dir.path(), at("127.0.0.1:8000"), "http").unwrap().unwrap();
-        assert_eq!(announced(dir.path()).unwrap().as_deref(), Some("http://127.0.0.1:8000"));
+        let first = announce(dir.path(), at("127.0.0.1:8000"), None).unwrap().unwrap();
+        assert_eq!(url(&dir), "http://127.0.0.1:8000");
         assert_eq!(std::fs::metadata(dir.path().join(ADDRESS)).unwrap().mode() & 0o777, 0o600);
         // As after a crash: the lock goes, the file stays.
         let left = std::fs::read(dir.path().join(ADDRESS)).unwrap();
@@ -150,8 +175,8 @@ mod tests {
         let options = OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
         options.open(dir.path().join(ADDRESS)).unwrap().write_all(&left).unwrap();
         assert_eq!(announced(dir.path()).unwrap(), None);
-        let second = announce(dir.path(), at("[::]:9"), "https").unwrap().unwrap();
-        assert_eq!(announced(dir.path()).unwrap().as_deref(), Some("https://[::1]:9"));
+        let second = announce(dir.path(), at("[::]:9"), Some(Path::new("/c.pem"))).unwrap().unwrap();
+        assert_eq!(url(&dir), "https://[::1]:9");
         drop(second);
     }
 
@@ -159,17 +184,17 @@ mod tests {
     fn nothing_is_said_of_an_address_that_is_not_this_machines_own() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(ADDRESS), "old").unwrap();
-        assert!(announce(dir.path(), at("192.0.2.7:8000"), "http").unwrap().is_none());
+        assert!(announce(dir.path(), at("192.0.2.7:8000"), None).unwrap().is_none());
         assert!(!dir.path().join(ADDRESS).exists());
-        let there = announce(dir.path(), at("0.0.0.0:8000"), "http").unwrap();
-        assert_eq!(announced(dir.path()).unwrap().as_deref(), Some("http://127.0.0.1:8000"));
+        let there = announce(dir.path(), at("0.0.0.0:8000"), None).unwrap();
+        assert_eq!(url(&dir), "http://127.0.0.1:8000");
         drop(there);
     }
 
     #[test]
     fn what_others_may_touch_is_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
-        let there = announce(dir.path(), at("127.0.0.1:8000"), "http").unwrap();
+        let there = announce(dir.path(), at("127.0.0.1:8000"), None).unwrap();
         let path = dir.path().join(ADDRESS);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(announced(dir.path()).unwrap_err().to_string().contains("not private"));

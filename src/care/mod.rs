@@ -4,6 +4,7 @@
 //! DIR/labrun.db   the database          DIR/token.key   the key of the tokens
 //! DIR/blobs/      bytes by SHA-256      DIR/damaged/    bytes that `verify --repair` set aside
 //! DIR/lock        locked by the process that uses the directory
+//! DIR/labrun.reserve   room that is given up for deletes when the disk is full
 //! DIR/server.json where the running server can be called from this machine
 //! ```
 
@@ -18,7 +19,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use address::{Announcement, announce, announced, read_private};
+pub use address::{Announced, Announcement, announce, announced, read_private};
 pub use backup::{backup, restore};
 pub use lock::{LockError, lock};
 pub use verify::{Report, repair, verify};

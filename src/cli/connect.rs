@@ -52,12 +52,20 @@ pub(crate) struct Connection {
         env = "LABRUN_TOKEN_FILE",
         value_name = "FILE",
         global = true,
-        help_heading = "Which server, and as whom"
+        help_heading = "Which server, and as whom",
+        hide_short_help = true
     )]
     token_file: Option<PathBuf>,
 
     /// Name of the user to log in as [default: admin]
-    #[arg(long, env = "LABRUN_USER", value_name = "NAME", global = true, help_heading = "Which server, and as whom")]
+    #[arg(
+        long,
+        env = "LABRUN_USER",
+        value_name = "NAME",
+        global = true,
+        help_heading = "Which server, and as whom",
+        hide_short_help = true
+    )]
     user: Option<String>,
 
     /// Password of that user. Others on this machine can see arguments: prefer the variable or the file
@@ -67,7 +75,8 @@ pub(crate) struct Connection {
         value_name = "TEXT",
         hide_env_values = true,
         global = true,
-        help_heading = "Which server, and as whom"
+        help_heading = "Which server, and as whom",
+        hide_short_help = true
     )]
     password: Option<String>,
 
@@ -77,7 +86,8 @@ pub(crate) struct Connection {
         env = "LABRUN_PASSWORD_FILE",
         value_name = "FILE",
         global = true,
-        help_heading = "Which server, and as whom"
+        help_heading = "Which server, and as whom",
+        hide_short_help = true
     )]
     password_file: Option<PathBuf>,
 
@@ -87,7 +97,8 @@ pub(crate) struct Connection {
         env = "LABRUN_CA_FILE",
         value_name = "FILE",
         global = true,
-        help_heading = "Which server, and as whom"
+        help_heading = "Which server, and as whom",
+        hide_short_help = true
     )]
     ca_file: Option<PathBuf>,
 
@@ -97,7 +108,8 @@ pub(crate) struct Connection {
         env = "LABRUN_DATA_DIR",
         value_name = "DIR",
         global = true,
-        help_heading = "Which server, and as whom"
+        help_heading = "Which server, and as whom",
+        hide_short_help = true
     )]
     data_dir: Option<PathBuf>,
 }
@@ -151,7 +163,7 @@ impl Connection {
         }
         if let Some(owner) = owner.filter(|_| self.user.is_none()) {
             // To the address that the directory names, however the same one was written here.
-            let server = server(owner.address(), ca_file)?;
+            let server = server(owner.address(), ca_file.or(owner.certificate()))?;
             return Ok(Connected { client: server.with_signer(move || owner.token()), proof: Proof::Owner });
         }
         Err(Failure::refused(format!(

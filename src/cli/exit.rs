@@ -11,6 +11,11 @@ pub(super) const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 
     not permitted, or not possible as things stand), 5 server unreachable; `job watch` adds 10 a job errored, \
     11 a job was cancelled";
 
+/// Gives what `--help` says after the arguments: an example, and the exit codes.
+pub(super) fn help(example: &str) -> String {
+    format!("Example:\n  {example}\n\n{HELP}")
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {

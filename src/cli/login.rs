@@ -20,13 +20,9 @@ const DAYS: u32 = 30;
 /// Log in at a server, and keep the login for the commands to come.
 ///
 /// An API token is made and kept in a file that only you can read; the password is not kept. Without --password it is
-/// asked for.
+/// asked for. The file lies in LABRUN_CONFIG_DIR, or in the platform's folder for settings.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  labrun login --server https://lab.example:8000 --user ada",
-    after_long_help = "Example:\n  labrun login --server https://lab.example:8000 --user ada\n\n\
-                       The file lies in LABRUN_CONFIG_DIR, or in the platform's folder for settings."
-)]
+#[command(after_help = exit::help("labrun login --server https://lab.example:8000 --user ada"))]
 pub(super) struct Login {
     #[command(flatten)]
     connection: Connection,

@@ -33,7 +33,7 @@ pub use exit::{Exit, is_closed_pipe, sentence};
 
 /// A job server that ships beside a lab instrument: one binary, one data directory, one command.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(version, about, max_term_width = 100, arg_required_else_help = true, after_help = exit::HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -15,7 +15,7 @@ use crate::wire::Node as Row;
 
 /// List, show and delete worker nodes.
 #[derive(Debug, Args)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = exit::help("labrun node list"))]
 pub(super) struct Node {
     #[command(subcommand)]
     action: Action,

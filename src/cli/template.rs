@@ -22,7 +22,7 @@ use crate::wire::template::{Kind, Meta, Workable};
 
 /// List, show, import and export job templates.
 #[derive(Debug, Args)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = exit::help("labrun template import *.json --unless-there"))]
 pub(super) struct Template {
     #[command(subcommand)]
     action: Action,
@@ -140,7 +140,7 @@ async fn say(screen: Screen, client: &Client, pk: i64, what: Option<&str>) -> an
 pub(super) async fn find(named: &str, client: &Client, deleted_too: bool) -> anyhow::Result<Row> {
     let name = TemplateName::from(named);
     if let TemplateName::Pk(pk) = name {
-        return Ok(client.template(TemplateId(pk)).await.with_context(|| format!("template {pk}"))?);
+        return client.template(TemplateId(pk)).await.with_context(|| format!("template {pk}"));
     }
     let mut spec = name.tests("").into_iter().fold(ListSpec::default(), ListSpec::with);
     spec.include_inactive = deleted_too;

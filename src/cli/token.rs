@@ -16,8 +16,7 @@ use crate::wire::token::{ApiToken, NewApiToken};
 
 /// Make, list and revoke API tokens: long-lived, for workers and scripts that should not hold a password.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  LABRUN_PASSWORD=… labrun token create --user ada \"microscope 3\" --node 7",
-          after_long_help = exit::HELP)]
+#[command(after_help = exit::help("labrun token create \"microscope 3\" --node 7"))]
 pub(super) struct Token {
     #[command(subcommand)]
     action: Action,

@@ -22,7 +22,7 @@ use crate::wire::user::NewUser;
 
 /// Make users, list them, let them in or keep them out. For staff.
 #[derive(Debug, Args)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = exit::help("labrun user create ada --generate"))]
 pub(super) struct User {
     #[command(subcommand)]
     action: Action,

@@ -66,7 +66,7 @@ pub(super) struct Work {
     index: Option<i64>,
 
     /// Seconds without a sign of life after which the server gives this worker's jobs to others
-    #[arg(long, alias = "lease", env = "LABRUN_LEASE_S", value_name = "SECONDS", default_value_t = 60.0, value_parser = lease)]
+    #[arg(long, alias = "lease", env = "LABRUN_LEASE_S", value_name = "SECONDS", default_value_t = 300.0, value_parser = lease)]
     lease_s: f64,
 
     /// Longest time for a run, in seconds; a job's own timeout counts too [default: no limit]
@@ -246,16 +246,18 @@ fn told(error: WorkError) -> anyhow::Error {
     }
 }
 
-/// Listens for SIGTERM and Ctrl-C: the first one stops soon, and a second one, or the end of the grace time, at once.
+/// Listens for SIGTERM, Ctrl-C and the end of the terminal: the first one stops soon, and a second one, or the end of the grace time, at once.
 fn stop_by_signals(grace: Duration) -> anyhow::Result<watch::Receiver<Stopping>> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be listened for")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP can't be listened for")?;
     let (tell, stop) = watch::channel(Stopping::Not);
     tokio::spawn(async move {
         let mut signalled = async || {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hang_up.recv() => {}
             }
         };
         signalled().await;

@@ -28,6 +28,7 @@ mod streams;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod uploads;
 mod users;
 

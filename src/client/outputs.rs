@@ -57,7 +57,7 @@ impl Client {
     ///
     /// A file above [`RESUMABLE_ABOVE_BYTES`] goes up in pieces, goes on by itself after a broken connection or a
     /// restart of the server or of the caller, and does not go up at all when the server has its bytes. `progress`
-    /// hears how many bytes are there, and of how many.
+    /// hears how many bytes are there, and of how many; after a break it may be fewer than before.
     pub async fn upload_file(
         &self,
         job: JobId,

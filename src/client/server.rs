@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Certificate, Url};
+use reqwest::Url;
 use tokio::sync::Mutex;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::login::Login;
-use super::{Client, ClientError};
+use super::{Client, ClientError, trust};
 
 /// How long a connection may take to come about, in seconds.
 const CONNECT_TIMEOUT_S: u64 = 10;
@@ -34,33 +35,28 @@ impl Server {
         Self::prepare(address, None)
     }
 
-    /// Prepares connections as [`Server::at`] does, but trusts the certificates in `roots_pem` alone: those of the
-    /// lab's own authority, or the server's own certificate when it signed itself.
+    /// Prepares connections as [`Server::at`] does, but trusts the certificates in a PEM text alone: those of the lab's
+    /// own authority, or the server's own certificate when it signed itself.
     ///
     /// # Errors
     /// `Url` when the address is none, `Certificates` when the text holds no certificate in PEM.
-    pub fn trusting(address: &str, roots_pem: &[u8]) -> Result<Self, ClientError> {
-        let roots = Certificate::from_pem_bundle(roots_pem);
-        let roots = roots.map_err(|error| ClientError::Certificates(error.to_string()))?;
-        if roots.is_empty() {
-            return Err(ClientError::Certificates("there is none in it".to_owned()));
-        }
-        Self::prepare(address, Some(roots))
+    pub fn trusting(address: &str, pem: &[u8]) -> Result<Self, ClientError> {
+        Self::prepare(address, Some(trust::only(pem)?))
     }
 
-    fn prepare(address: &str, roots: Option<Vec<Certificate>>) -> Result<Self, ClientError> {
+    fn prepare(address: &str, tls: Option<ClientConfig>) -> Result<Self, ClientError> {
         let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let url = url.ok_or_else(|| ClientError::Url(address.to_owned()))?;
         // Reading the machine's authorities takes longer than a call; without TLS nobody needs them.
-        let wants_machines_roots = roots.is_none() && url.scheme() == "https";
+        let wants_machines_roots = tls.is_none() && url.scheme() == "https";
         let mut builder = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S))
             .read_timeout(Duration::from_secs(READ_TIMEOUT_S))
             // A labrun server never redirects; whoever does is not to be shown the token.
             .redirect(reqwest::redirect::Policy::none())
             .tls_built_in_root_certs(wants_machines_roots);
-        for root in roots.into_iter().flatten() {
-            builder = builder.add_root_certificate(root);
+        if let Some(tls) = tls {
+            builder = builder.use_preconfigured_tls(tls);
         }
         if is_of_this_machine(&url) {
             // A proxy named in the environment can't reach a server on this machine's own loopback address.

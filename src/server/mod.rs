@@ -174,6 +174,8 @@ pub(crate) struct App {
     pub(crate) output_bytes_max: Option<u64>,
     pub(crate) upload_bounds: Bounds,
     pub(crate) uploads: Arc<uploads::Busy>,
+    /// The right to make an archive.
+    pub(crate) archives: Arc<tokio::sync::Semaphore>,
     pub(crate) ages: crate::store::retention::Ages,
     /// Turns true when the server stops; whatever runs for long ends then.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
@@ -266,9 +268,9 @@ impl Running {
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let certificate = settings.tls.as_ref().map(|files| files.cert.clone());
         let tls = settings.tls.map(tls::Tls::load).transpose()?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let announcement = crate::care::announce(&dir, address, scheme).map_err(unusable)?;
+        let announcement = crate::care::announce(&dir, address, certificate.as_deref()).map_err(unusable)?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let app = Arc::new(App {
             store,
@@ -293,10 +295,11 @@ impl Running {
             output_bytes_max: settings.output_bytes_max,
             upload_bounds: settings.upload_bounds,
             uploads: Arc::default(),
+            archives: Arc::new(tokio::sync::Semaphore::new(handlers::bundle::ARCHIVES_MAX)),
             ages: settings.ages,
             stopping,
         });
-        uploads::finish_interrupted(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
+        uploads::tidy_up(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
         Ok(Self { app, address, made_password, tls, stop, serving, tasks, _announcement: announcement, _lock: lock })

@@ -17,14 +17,14 @@ const LIFETIME_S: u32 = 60;
 
 /// The owner of a data directory whose server runs.
 pub struct Owner {
-    address: String,
+    server: care::Announced,
     database: PathBuf,
     tokens: Tokens,
 }
 
 impl std::fmt::Debug for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Owner").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Owner").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
@@ -34,15 +34,20 @@ impl Owner {
     /// # Errors
     /// When the directory is not this user's own, or can't be read.
     pub fn of(data_dir: &Path) -> io::Result<Option<Self>> {
-        let Some(address) = care::announced(data_dir)? else { return Ok(None) };
+        let Some(server) = care::announced(data_dir)? else { return Ok(None) };
         let Some(key) = care::read_private(&data_dir.join("token.key"))? else { return Ok(None) };
         let tokens = Tokens::with_key(&key, LIFETIME_S, 0);
-        Ok(Some(Self { address, database: data_dir.join("labrun.db"), tokens }))
+        Ok(Some(Self { server, database: data_dir.join("labrun.db"), tokens }))
     }
 
     /// Gives the one address that the tokens may be sent to.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.server.url
+    }
+
+    /// Gives the file of the server's certificate, under TLS.
+    pub fn certificate(&self) -> Option<&Path> {
+        self.server.certificate.as_deref()
     }
 
     /// Signs an access token. Blocks while it looks into the database.

@@ -137,7 +137,7 @@ impl Store {
     /// # Errors
     /// When they can't be kept.
     pub async fn audit_all(&self, all: Vec<NewEntry>) -> Result<(), Error> {
-        self.write(move |tx| all.into_iter().try_for_each(|new| append(tx, new))).await
+        self.write_freeing(move |tx| all.into_iter().try_for_each(|new| append(tx, new))).await
     }
 
     /// Reads entries, oldest first.

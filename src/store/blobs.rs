@@ -59,7 +59,7 @@ impl Store {
     /// Gives bytes that have waited since `before` or longer, at most `limit`, and forgets that they wait. Whoever
     /// asks removes them, unless they have a name or wait anew.
     pub async fn take_expired(&self, before: Timestamp, limit: u32) -> Result<Vec<String>, Error> {
-        self.write(move |tx| {
+        self.write_freeing(move |tx| {
             // A time in the future, from before the clock was set back, might never pass: it is brought to now.
             tx.connection()
                 .prepare_cached("UPDATE unreferenced_blobs SET since = ?1 WHERE since > ?1")?

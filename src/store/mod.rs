@@ -29,6 +29,7 @@ pub mod offline;
 pub mod outputs;
 mod readers;
 mod references;
+mod reserve;
 pub mod retention;
 mod seed;
 pub mod sessions;
@@ -56,6 +57,7 @@ use crate::domain::time::Clock;
 use callers::Callers;
 use notify::Telling;
 use readers::Readers;
+use reserve::Reserve;
 use writer::Writer;
 
 /// Connections for long reads. They have a pool of their own, so that many lists at once never keep a read by key
@@ -73,6 +75,7 @@ pub struct Store {
     readers: Readers,
     long_readers: Readers,
     callers: Arc<Callers>,
+    reserve: Reserve,
 }
 
 impl Store {
@@ -105,7 +108,8 @@ impl Store {
             Error::Sqlite(error) => OpenError::Sqlite(error),
             _ => OpenError::Setting("a thread for the writer"),
         })?;
-        Ok(Self { path: path.to_owned(), writer, readers, long_readers, callers })
+        let reserve = Reserve::keep(path.with_extension("reserve"));
+        Ok(Self { path: path.to_owned(), writer, readers, long_readers, callers, reserve })
     }
 
     /// Says whether any row names bytes, so that their directory must be there.
@@ -123,8 +127,8 @@ impl Store {
         self.writer.events()
     }
 
-    /// Gives a way to wait for a commit after which there may be a job to claim.
-    pub fn free_jobs(&self) -> watch::Receiver<u64> {
+    /// Gives the jobs that commits made free, and a way to wait for one.
+    pub fn free_jobs(&self) -> &claims::FreeJobs {
         self.writer.free_jobs()
     }
 
@@ -134,7 +138,22 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, Error> + Send + 'static,
     {
+        if !self.reserve.is_kept() {
+            return Err(Error::DiskFull);
+        }
         self.writer.call(work).await
+    }
+
+    /// Runs a command that frees room, or tells of one that did: on a full disk too, at the expense of the reserve.
+    async fn write_freeing<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, Error> + Clone + Send + 'static,
+    {
+        match self.writer.call(work.clone()).await {
+            Err(Error::DiskFull) if self.reserve.give_up() => self.writer.call(work).await,
+            result => result,
+        }
     }
 
     /// Reads on the calling thread. For reads of microseconds only, by key: they cost less than a change of thread.

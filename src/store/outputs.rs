@@ -162,7 +162,7 @@ impl Store {
 
     /// Removes an output for good, and gives it as it was; its bytes are the caller's to reclaim.
     pub async fn purge_output(&self, pk: OutputId) -> Result<wire::Output, Error> {
-        self.write(move |tx| {
+        self.write_freeing(move |tx| {
             let was = read(tx.connection(), pk)?.ok_or(Error::NotFound)?;
             tx.connection().prepare_cached("DELETE FROM job_outputs WHERE pk = ?1")?.execute([pk])?;
             workflow::outputs_changed(tx, was.job)?;

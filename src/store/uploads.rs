@@ -226,15 +226,15 @@ impl Store {
 
     /// Forgets an upload; says whether it was there. Its file is the caller's to remove.
     pub async fn forget_upload(&self, pk: UploadId) -> Result<bool, Error> {
-        self.write(
-            move |tx| Ok(tx.connection().prepare_cached("DELETE FROM uploads WHERE pk = ?1")?.execute([pk])? > 0),
-        )
+        self.write_freeing(move |tx| {
+            Ok(tx.connection().prepare_cached("DELETE FROM uploads WHERE pk = ?1")?.execute([pk])? > 0)
+        })
         .await
     }
 
     /// Forgets uploads whose time is over, at most `limit`, and gives their keys; their files are the caller's to remove.
     pub async fn take_expired_uploads(&self, limit: u32) -> Result<Vec<UploadId>, Error> {
-        self.write(move |tx| {
+        self.write_freeing(move |tx| {
             // A sealed one is about to be finished; one that a crash cut off, the next start finishes.
             let mut statement = tx.connection().prepare_cached(
                 "DELETE FROM uploads WHERE pk IN (

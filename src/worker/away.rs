@@ -53,6 +53,11 @@ impl Pauses {
 pub(crate) struct Away(AtomicBool);
 
 impl Away {
+    /// Says whether the last call failed.
+    pub(crate) fn is_away(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Notes that a call failed in a way that passes.
     pub(crate) fn failed(&self, error: &ClientError) {
         if !self.0.swap(true, Ordering::Relaxed) {

@@ -120,7 +120,12 @@ impl Claims {
         if let Some(known) = known(&self.runnable.lock().unwrap_or_else(std::sync::PoisonError::into_inner)) {
             return Ok(known);
         }
-        let is_runnable = workable(client.template(template).await?).is_some_and(|workable| can_run(&workable).is_ok());
+        let is_runnable = match client.template(template).await {
+            Ok(template) => workable(template).is_some_and(|workable| can_run(&workable).is_ok()),
+            // It was deleted for good meanwhile, and its jobs with it.
+            Err(error) if error.status() == Some(404) => return Ok(false),
+            Err(error) => return Err(error),
+        };
         self.runnable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(template, is_runnable);
         Ok(is_runnable)
     }

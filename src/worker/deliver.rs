@@ -10,6 +10,9 @@ use crate::domain::lifecycle::Phase;
 use crate::wire::Job;
 use crate::wire::job::Finish;
 
+/// How often a step may be refused before the result is set aside.
+const REFUSALS_MAX: u32 = 6;
+
 /// What became of a result.
 #[derive(Debug)]
 pub(crate) enum Delivered {
@@ -41,7 +44,7 @@ impl From<ClientError> for Trouble {
 /// Delivers a result, waiting for the server as long as that takes. It can be given up at any point, and begun again
 /// later: nothing is done twice.
 pub(crate) async fn deliver(client: &Client, away: &Away, work: &WorkDir, mut entry: Entry) -> Delivered {
-    let mut pauses = Pauses::default();
+    let (mut pauses, mut refusals) = (Pauses::default(), 0);
     loop {
         match attempt(client, work, &mut entry).await {
             Ok(delivered) => {
@@ -52,8 +55,11 @@ pub(crate) async fn deliver(client: &Client, away: &Away, work: &WorkDir, mut en
                 away.failed(&error);
                 pauses.next().await;
             }
-            // The job changed between two steps; how it stands now is asked anew.
+            // The job changed between two steps; how it stands now is asked anew. That it does so again and again is a
+            // mistake somewhere, which must not stop the slot for good.
+            Err(Trouble::No(error)) if refusals == REFUSALS_MAX => return refused(work, &entry, error.to_string()),
             Err(Trouble::No(error)) => {
+                refusals += 1;
                 tracing::debug!(%error, job = entry.run.job.0, "a step of a delivery was refused");
                 pauses.next().await;
             }
@@ -77,7 +83,7 @@ async fn attempt(client: &Client, work: &WorkDir, entry: &mut Entry) -> Result<D
         Standing::Running => match entry.report.outcome.clone() {
             Outcome::Finished => hand_in(&ours, work, entry, None).await,
             Outcome::Failed(why) => hand_in(&ours, work, entry, Some(why)).await,
-            Outcome::GivenBack(why) => give_back(&ours, entry, &why).await,
+            Outcome::GivenBack { why, counts } => give_back(&ours, entry, &why, counts).await,
             Outcome::Gone(_) => hand_in(&ours, work, entry, Some("the worker took the job for gone".to_owned())).await,
         },
         Standing::Held => {
@@ -95,12 +101,11 @@ async fn attempt(client: &Client, work: &WorkDir, entry: &mut Entry) -> Result<D
         }
         // The answer to an earlier delivery was lost, or there is nothing that could be lost.
         Standing::Finished => Ok(Delivered::Taken(Phase::Finished)),
-        Standing::Errored(_) if matches!(entry.report.outcome, Outcome::GivenBack(_)) => {
-            after_failure(&ours, entry, job).await
-        }
         Standing::Errored(reason) => {
             free_node(&of_node, entry).await?;
-            match entry.report.outcome {
+            match &entry.report.outcome {
+                // It was given back already, and the answer was lost.
+                Outcome::GivenBack { why, counts } if *why == reason => after_failure(&ours, entry, job, *counts).await,
                 Outcome::Finished => Ok(refused(work, entry, format!("the server had ended the job: {reason}"))),
                 _ => Ok(Delivered::Taken(Phase::Errored)),
             }
@@ -155,16 +160,20 @@ fn refusable<T>(result: Result<T, ClientError>) -> Result<Result<T, ClientError>
 }
 
 /// Gives a job back that was started: it is ended with an error, and made ready for another worker.
-async fn give_back(ours: &Client, entry: &Entry, why: &str) -> Result<Delivered, Trouble> {
+async fn give_back(ours: &Client, entry: &Entry, why: &str, counts: bool) -> Result<Delivered, Trouble> {
     let ended = ours.finish(entry.run.job, &Finish { success: Some(false), error: Some(why.to_owned()) }).await?;
-    after_failure(ours, entry, Some(ended)).await
+    after_failure(ours, entry, Some(ended), counts).await
 }
 
-/// Makes a job ready again whose run was given back, unless retries were asked for: then the server sees to it, or they
-/// are used up, and a job that brings its workers down must stop.
-async fn after_failure(ours: &Client, entry: &Entry, job: Option<Job>) -> Result<Delivered, Trouble> {
+/// Makes a job ready again whose run was given back. While attempts are left, the server sees to it. When those that were
+/// asked for are used up and this one `counts`, the job stays errored: one that brings its workers down must stop.
+async fn after_failure(ours: &Client, entry: &Entry, job: Option<Job>, counts: bool) -> Result<Delivered, Trouble> {
+    let is_ready_again = |job: &Job| {
+        let may_go_on = if counts { job.max_attempts <= 1 } else { job.attempt >= job.max_attempts };
+        job.phase == Phase::Errored && job.node == Some(entry.run.node) && may_go_on
+    };
     match job {
-        Some(job) if job.phase == Phase::Errored && job.max_attempts <= 1 && job.node == Some(entry.run.node) => {
+        Some(job) if is_ready_again(&job) => {
             ours.reset(entry.run.job).await?;
             let job = ours.release(entry.run.job).await?;
             Ok(Delivered::Taken(job.phase))
@@ -178,7 +187,7 @@ async fn after_failure(ours: &Client, entry: &Entry, job: Option<Job>) -> Result
 fn refused(work: &WorkDir, entry: &Entry, why: String) -> Delivered {
     let dir = match entry.report.outcome {
         Outcome::Finished | Outcome::Failed(_) => Some(work.set_aside(entry, &why)),
-        Outcome::GivenBack(_) | Outcome::Gone(_) => None,
+        Outcome::GivenBack { .. } | Outcome::Gone(_) => None,
     };
     Delivered::Refused { why, dir }
 }

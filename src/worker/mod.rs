@@ -86,7 +86,7 @@ impl Settings {
             first_index: None,
             filter: Vec::new(),
             once: false,
-            lease_s: 60.0,
+            lease_s: 300.0,
             limits: Limits::default(),
             kill_grace: Duration::from_secs(10),
             keep: Keep::OnError,

@@ -1,8 +1,10 @@
 //! How far a command says it is: in lines of its output, or in a file.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use serde_json::Value;
 
 /// How a line of output begins that says how far the command is.
@@ -44,7 +46,9 @@ fn said(text: &str) -> Option<Progress> {
 
 /// Reads the last whole line of a file of `0.42 {json}` lines. What can't be read says nothing.
 pub(crate) fn file(path: &Path) -> Option<Progress> {
-    let mut file = std::fs::File::open(path).ok()?;
+    // A pipe in its place must not make anybody wait.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).ok()?;
+    let mut file = std::fs::File::options().read(true).custom_flags(flags).open(path).ok()?;
     let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let tail = LINE_BYTES_MAX as u64;
     file.seek(SeekFrom::Start(metadata.len().saturating_sub(tail))).ok()?;

@@ -68,7 +68,7 @@ impl Work<'_> {
             Ok(log) => log,
             Err(error) => {
                 let why = format!("the folder of the run can't be written: {error}");
-                return Report::new(Outcome::GivenBack(why), Vec::new());
+                return Report::new(Outcome::GivenBack { why, counts: false }, Vec::new());
             }
         };
         let said = Arc::new(Said::new(log));
@@ -158,7 +158,7 @@ impl Work<'_> {
         let mut stop = self.stop.clone();
         tokio::select! {
             why = talk.gone() => Outcome::Gone(why),
-            () = stopped_now(&mut stop) => Outcome::GivenBack("the worker was stopped".to_owned()),
+            () = stopped_now(&mut stop) => Outcome::GivenBack { why: "the worker was stopped".to_owned(), counts: false },
         }
     }
 
@@ -198,6 +198,7 @@ impl Work<'_> {
             ("LABRUN_OUTPUTS".to_owned(), folder(outputs::FOLDER)),
             ("LABRUN_PROGRESS".to_owned(), folder("progress")),
             ("TMPDIR".to_owned(), folder("tmp")),
+            ("PWD".to_owned(), folder("work")),
         ]);
         variables
     }

@@ -21,6 +21,10 @@ use crate::wire::{Job, Node};
 
 /// How long a worker that was asked to stop goes on to try to deliver a result. The spool keeps what is not delivered.
 const LAST_TRY: Duration = Duration::from_secs(10);
+/// How long a worker that stops looks for a job that was given to it at that moment.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+/// How often it is looked whether the server is still away.
+const LOOK: Duration = Duration::from_millis(500);
 /// The pause after something on this machine went wrong, so that not all jobs are taken in vain.
 const REST: Duration = Duration::from_secs(10);
 
@@ -62,6 +66,12 @@ impl Slot {
             if stops(&self.stop) {
                 return Ok(());
             }
+            if let Err(error) = self.work.check() {
+                let dir = self.work.root().display();
+                tracing::error!("the worker's folder {dir} can't be written ({error}): no job is taken until it can");
+                self.pause(REST).await;
+                continue;
+            }
             let mut stop = self.stop.clone();
             let next = async {
                 if !is_tidy {
@@ -70,8 +80,13 @@ impl Slot {
                 self.claims.next(&self.client).await
             };
             let next = tokio::select! {
-                next = next => next,
-                _ = stop.wait_for(|stopping| *stopping != Stopping::Not) => return Ok(()),
+                next = next => Some(next),
+                _ = stop.wait_for(|stopping| *stopping != Stopping::Not) => None,
+            };
+            let Some(next) = next else {
+                // A job may have been on its way here.
+                drop(tokio::time::timeout(LAST_LOOK, self.give_back_held()).await);
+                return Ok(());
             };
             match next {
                 Ok(job) => {
@@ -84,14 +99,14 @@ impl Slot {
                     }
                 }
                 Err(error) if error.code() == Some("bad_node_id") => return Err(WorkError::NodeGone(self.node.pk)),
-                Err(error) if passes(&error) => {
+                // A filter that the server does not take, or a token that may not.
+                Err(error) if matches!(error.status(), Some(400 | 403)) => return Err(error.into()),
+                Err(error) => {
                     // The answer that is missing may have been a job.
                     is_tidy = false;
                     self.away.failed(&error);
                     self.pause(pauses.longer()).await;
                 }
-                // A filter that the server does not take, for one.
-                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -102,14 +117,24 @@ impl Slot {
         drop(tokio::time::timeout(time, stop.wait_for(|stopping| *stopping != Stopping::Not)).await);
     }
 
-    /// Puts right what an earlier worker left of this node: jobs that it held and never started, and one that it worked
-    /// on and of which nothing is known here.
-    async fn tidy_up(&self) -> Result<(), ClientError> {
+    /// Gives back jobs that this node holds and has not started: the answer that told of them was lost.
+    async fn give_back_held(&self) -> Result<(), ClientError> {
         let held = ListSpec::default().with(exact("phase", "created")).with(exact("node.pk", self.node.pk.0));
         for job in self.client.jobs(&held).await? {
             tracing::info!("job {} was held for this node and had not begun: given back", job.pk);
-            self.client.release(job.pk).await?;
+            match self.client.release(job.pk).await {
+                Err(error) if passes(&error) => return Err(error),
+                // It was taken away meanwhile.
+                Ok(_) | Err(_) => {}
+            }
         }
+        Ok(())
+    }
+
+    /// Puts right what an earlier worker left of this node: jobs that it held and never started, and one that it worked
+    /// on and of which nothing is known here.
+    async fn tidy_up(&self) -> Result<(), ClientError> {
+        self.give_back_held().await?;
         let Some(current) = self.client.node(self.node.pk).await?.current_job else { return Ok(()) };
         let attempt = match self.client.job(current).await {
             Ok(job) => job.attempt,
@@ -119,7 +144,7 @@ impl Slot {
         tracing::warn!("job {current} was left behind by an earlier worker: given back");
         let run = Run::unknown(self.client.address(), self.node.pk, current, attempt);
         let why = "the worker ended in the middle of the run".to_owned();
-        let report = Report::new(Outcome::GivenBack(why), Vec::new());
+        let report = Report::new(Outcome::GivenBack { why, counts: true }, Vec::new());
         deliver(&self.client, &self.away, &self.work, Entry { dir: PathBuf::new(), run, report }).await;
         Ok(())
     }
@@ -147,18 +172,28 @@ impl Slot {
         };
         let mut stop = self.stop.clone();
         let given_up = async {
-            drop(stop.wait_for(|stopping| *stopping != Stopping::Not).await);
+            stopped_now(&mut stop).await;
             tokio::time::sleep(LAST_TRY).await;
         };
         let delivered = tokio::select! {
             delivered = deliver(&self.client, &self.away, &self.work, entry) => delivered,
             () = beating => return,
-            () = given_up => {
-                tracing::warn!("the result of job {job} waits in {}: the next start of the worker delivers it", dir.display());
-                return;
-            }
+            () = given_up => return left(job, &dir),
+            () = self.server_stays_away() => return left(job, &dir),
         };
         self.delivered(job, &dir, &outcome, delivered);
+    }
+
+    /// Returns when the worker is to stop and the server has been away for a while. A large result that is on its way is
+    /// waited for.
+    async fn server_stays_away(&self) {
+        let mut stop = self.stop.clone();
+        drop(stop.wait_for(|stopping| *stopping != Stopping::Not).await);
+        let mut away_for = Duration::ZERO;
+        while away_for < LAST_TRY {
+            tokio::time::sleep(LOOK).await;
+            away_for = if self.away.is_away() { away_for + LOOK } else { Duration::ZERO };
+        }
     }
 
     /// Says what became of a result, and keeps or removes the folder of the run.
@@ -175,7 +210,7 @@ impl Slot {
             Delivered::Taken(phase) => {
                 let why = match outcome {
                     Outcome::Finished => "",
-                    Outcome::Failed(why) | Outcome::GivenBack(why) | Outcome::Gone(why) => why,
+                    Outcome::Failed(why) | Outcome::GivenBack { why, .. } | Outcome::Gone(why) => why,
                 };
                 tracing::warn!("job {job} is {phase}: {}", why.lines().next().unwrap_or_default());
                 false
@@ -242,6 +277,7 @@ impl Slot {
             variables: self.variables.clone(),
         };
         let report = work.run().await;
+        let is_own_fault = matches!(report.outcome, Outcome::GivenBack { .. }) && !stops(&self.stop);
         let entry = match self.work.spool(&dir, run.clone(), report.clone()) {
             Ok(entry) => entry,
             Err(error) => {
@@ -254,6 +290,9 @@ impl Slot {
             }
         };
         self.deliver(entry).await;
+        if is_own_fault {
+            self.pause(REST).await;
+        }
     }
 
     /// Finds out how a job is to be run, before it begins.
@@ -299,13 +338,18 @@ impl Slot {
     }
 }
 
+/// Says that a result is left to the next start.
+fn left(job: JobId, dir: &std::path::Path) {
+    tracing::warn!("the result of job {job} waits in {}: the next start of the worker delivers it", dir.display());
+}
+
 /// Ends what runs of an earlier worker left, and puts them into the spool to be given back.
 pub(crate) async fn recover(work: &WorkDir) {
     for (dir, run) in work.cut_off() {
         end_marked(&run.mark).await;
         tracing::warn!("the run of job {} was cut off with the worker: it is given back", run.job);
         let why = "the worker ended in the middle of the run".to_owned();
-        if let Err(error) = work.spool(&dir, run, Report::new(Outcome::GivenBack(why), Vec::new())) {
+        if let Err(error) = work.spool(&dir, run, Report::new(Outcome::GivenBack { why, counts: true }, Vec::new())) {
             tracing::error!("the spool in {} can't be written: {error}", work.root().display());
         }
     }

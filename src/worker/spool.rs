@@ -28,6 +28,8 @@ const VERSION: u32 = 1;
 const RUN: &str = "run.json";
 /// The file of a run that ended, which says how.
 const RESULT: &str = "result.json";
+/// What is written to find out whether there is room, in bytes.
+const PROBE_BYTES: usize = 64 << 10;
 /// How many folders of failed runs are kept; the oldest go.
 const KEPT_MAX: usize = 50;
 
@@ -63,7 +65,12 @@ pub(crate) enum Outcome {
     /// With an error.
     Failed(String),
     /// The worker stopped it for reasons of its own; another may do the job.
-    GivenBack(String),
+    GivenBack {
+        /// Why.
+        why: String,
+        /// Whether it counts as one of the attempts that the job may take: the job may be what brought the worker down.
+        counts: bool,
+    },
     /// It was not this worker's any more: cancelled, aborted, timed out.
     Gone(String),
 }
@@ -183,6 +190,12 @@ impl WorkDir {
         Ok(())
     }
 
+    /// Says whether there is room for a run to begin, and leave to write.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let probe = tempfile::NamedTempFile::new_in(self.root.join("jobs"))?;
+        probe.as_file().write_all(&[0; PROBE_BYTES])
+    }
+
     /// Makes the folder of a run.
     pub(crate) fn begin(&self, server: &str, node: NodeId, job: JobId, attempt: i64) -> io::Result<(PathBuf, Run)> {
         let mark = mark()?;
@@ -228,6 +241,8 @@ impl WorkDir {
                     "the result in {} was written by another version of labrun: it stays there; deliver it with that one",
                     dir.display()
                 ),
+                // It was delivered by another slot meanwhile, and is being removed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     tracing::error!("the result in {} can't be read ({error}): it stays there", dir.display())
                 }

@@ -1,5 +1,6 @@
 //! What the tests are written in: a server, a small language of requests, a dump of the data directory.
 
+mod command;
 pub(crate) mod dump;
 mod lab;
 mod process;
@@ -13,6 +14,7 @@ mod visitor;
 mod watcher;
 mod worker;
 
+pub(crate) use command::{Person, Ran};
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use proxy::Proxy;

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use super::lab::{Lab, USER};
-use super::process::{PASSWORD, binary, dismiss, guard, overhear, signal, until};
+use super::process::{DEADLINE, PASSWORD, binary, dismiss, guard, overhear, signal, until};
 
 /// How a worker is started.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +50,7 @@ pub(crate) struct Worker {
     // Removes the folder, if it is the worker's own.
     _temp: tempfile::TempDir,
     said: Arc<Mutex<String>>,
+    lines: Receiver<String>,
 }
 
 impl Worker {
@@ -61,14 +63,14 @@ impl Worker {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LABRUN_")) {
             command.env_remove(name);
         }
-        command.args(["work", "--server", &lab.url(""), "--kill-grace-s", "0.3"]).arg("--dir").arg(&dir);
+        command.args(["work", "--kill-grace-s", "0.3"]).arg("--dir").arg(&dir).env("LABRUN_SERVER", lab.url(""));
         command.args(&hands.arguments).env("LABRUN_CONFIG_DIR", temp.path().join("config"));
         command.env("LABRUN_USER", user).env("LABRUN_PASSWORD", PASSWORD).envs(hands.variables);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary can be started");
-        let (said, _) = overhear(&mut child);
+        let (said, lines) = overhear(&mut child);
         let guard = guard(&child, temp.path());
-        Self { child, guard, dir, _temp: temp, said }
+        Self { child, guard, dir, _temp: temp, said, lines }
     }
 
     /// The worker's folder.
@@ -92,10 +94,12 @@ impl Worker {
         signal(&self.child, name);
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until all that it said is there.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        until("the worker's end", || child.try_wait().expect("a child can be asked"))
+        let status = until("the worker's end", || child.try_wait().expect("a child can be asked"));
+        while self.lines.recv_timeout(DEADLINE).is_ok() {}
+        status
     }
 
     /// Waits until it has said something.

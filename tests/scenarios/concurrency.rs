@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join_all};
 use serde_json::json;
 
-use crate::harness::{ADMIN, Held, Lab, Reply, USER, document};
+use crate::harness::{ADMIN, Held, Lab, Reply, USER, deadline, document};
 
 const CALLERS: usize = 24;
 
@@ -184,4 +184,32 @@ async fn what_is_committed_together_is_seen_by_the_very_next_read() {
         assert!(lab.read_node(held.node).await["current_job"].is_null());
     });
     join_all(all).await;
+}
+
+/// Clients that ask for an archive and do not read it hold no more threads than are set aside for them.
+#[tokio::test]
+async fn archives_that_nobody_reads_keep_nobody_else_waiting() {
+    let lab = Lab::start();
+    let held = lab.started().await;
+    // More than the buffers on the way take.
+    lab.upload(held, "large", "str", vec![7; 24 << 20]).await.expect(200);
+    let path = format!("/v1/jobs/{}/archive?format=tar", held.job);
+    let head = format!("{}\r\n", lab.head("GET", &path, USER).await);
+    let mut readers = Vec::new();
+    for _ in 0..64 {
+        let mut reader = lab.raw();
+        reader.send(&head);
+        // The beginning is here, so that it has its turn.
+        assert!(!reader.is_closed());
+        readers.push(reader);
+    }
+    let reply = lab.get(&path).await.refuses(503, "unavailable");
+    assert!(reply.header("retry-after").is_some());
+    // Everything else goes on, also what needs such threads; and their end makes room.
+    lab.upload(held, "small", "str", "small").await.expect(200);
+    drop(readers);
+    let end = deadline();
+    while lab.get(&path).await.status != 200 {
+        assert!(std::time::Instant::now() < end, "their turns never came back");
+    }
 }

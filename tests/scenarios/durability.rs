@@ -303,21 +303,6 @@ async fn the_password_of_a_later_start_changes_nothing() {
 }
 
 #[test]
-fn the_help_texts_are_as_they_were_meant() {
-    let help = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_labrun"));
-        // It shows what the variables are set to; `PATH` is not needed.
-        let output =
-            command.args(arguments).env_clear().env("COLUMNS", "100").output().expect("the binary can be started");
-        assert!(output.status.success(), "{output:?}");
-        text(&output.stdout)
-    };
-    insta::assert_snapshot!("help", help(&["--help"]));
-    insta::assert_snapshot!("help_serve", help(&["serve", "--help"]));
-    assert_eq!(help(&["--version"]).trim(), concat!("labrun ", env!("CARGO_PKG_VERSION")));
-}
-
-#[test]
 fn without_a_command_the_help_is_shown_and_it_is_an_error() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_labrun")).output().expect("the binary can be started");
     assert_eq!(output.status.code(), Some(2));

@@ -5,14 +5,14 @@ use std::process::Command;
 
 use futures_util::{StreamExt, stream};
 
-use crate::harness::{ADMIN, Held, Lab, Reply, Server, Setup, USER, binary};
+use crate::harness::{ADMIN, Held, Lab, Reply, Server, Setup, USER, binary, until};
 
 /// A small disk, unmounted when dropped.
-struct Disk(tempfile::TempDir);
+pub(super) struct Disk(tempfile::TempDir);
 
 impl Disk {
     /// Mounts one of so many MiB; `None`, with a line that says so, where that is not allowed.
-    fn mount(mib: u32) -> Option<Self> {
+    pub(super) fn mount(mib: u32) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let options = format!("size={mib}m");
         let mounted =
@@ -24,7 +24,7 @@ impl Disk {
         None
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.0.path().join("data")
     }
 }
@@ -77,14 +77,11 @@ async fn below_the_headroom_uploads_are_507_while_all_else_goes_on() {
 }
 
 #[tokio::test]
-async fn on_a_full_disk_writes_are_507_reads_go_on_and_nothing_is_lost() {
+async fn on_a_full_disk_writes_are_507_reads_and_deletes_go_on_and_nothing_is_lost() {
     let Some(disk) = Disk::mount(24) else { return };
     let setup = Setup::default().with(&["--headroom-bytes", "0"]);
     let lab = Lab::on(Server::start_on(setup, &disk.dir()));
     let held = lab.started().await;
-    // What will be removed when there has to be room again.
-    let ballast = disk.dir().join("ballast");
-    std::fs::write(&ballast, vec![0; 4 << 20]).expect("the ballast fits");
     let mut outputs = Vec::new();
     for piece_bytes in [1 << 20, 64 << 10, 4 << 10] {
         let (taken, refused) = fill(&lab, held, piece_bytes).await;
@@ -92,25 +89,45 @@ async fn on_a_full_disk_writes_are_507_reads_go_on_and_nothing_is_lost() {
         outputs.extend(taken);
     }
     let create = format!("/v1/job-templates/{}/create-job", lab.template().await);
-    let body = serde_json::json!({"input_values": {}, "description": "d".repeat(500_000)});
     let mut created = Vec::new();
-    loop {
-        let reply = lab.post(&create).json(body.clone()).await;
-        match reply.status {
-            200 => created.push(reply.pk()),
-            _ => {
-                reply.refuses(507, "no_space");
-                break;
+    for length in [500_000, 20_000, 1] {
+        let body = serde_json::json!({"input_values": {}, "description": "d".repeat(length)});
+        loop {
+            let reply = lab.post(&create).json(body.clone()).await;
+            match reply.status {
+                200 => created.push(reply.pk()),
+                _ => {
+                    reply.refuses(507, "no_space");
+                    break;
+                }
             }
+            assert!(created.len() < 2_000, "the disk was never full");
         }
-        assert!(created.len() < 200, "the disk was never full");
     }
     for job in created.iter().chain([&held.job]) {
         lab.read(*job).await;
     }
     lab.get(&format!("/v1/job-outputs/{}/download", outputs[0])).await.expect(200);
-    std::fs::remove_file(&ballast).expect("the ballast goes");
-    let next = lab.job().await;
+    // With a log of the database that has to grow, and another program that takes all of the room.
+    lab.server(Server::stop);
+    lab.server(Server::restart);
+    let ballast = std::fs::File::create(disk.dir().join("ballast")).expect("a name takes no room");
+    while std::io::Write::write(&mut &ballast, &[0; 4096]).is_ok() {}
+    lab.post(&create).json(serde_json::json!({"input_values": {}})).await.refuses(507, "no_space");
+    // Room comes back by deletes alone; until there is enough, nothing else is written.
+    let large = outputs.split_off(outputs.len() / 2);
+    for output in std::mem::replace(&mut outputs, large) {
+        lab.delete(&format!("/v1/job-outputs/{output}/hard")).by(ADMIN).await.expect(200);
+    }
+    until("the log", || lab.server(|server| server.said()).contains("only what frees room is written").then_some(()));
+    let again = async || lab.post(&create).json(serde_json::json!({"input_values": {}})).await;
+    let end = crate::harness::deadline();
+    let mut reply = again().await;
+    while reply.status == 507 {
+        assert!(std::time::Instant::now() < end, "the room of deleted outputs never came back");
+        reply = again().await;
+    }
+    let next = reply.expect(200).pk();
     assert!(created.iter().all(|job| *job < next), "a key was given out twice");
     lab.server(Server::restart);
     for job in created.iter().chain([&held.job, &next]) {

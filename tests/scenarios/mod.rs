@@ -3,6 +3,7 @@
 mod bad_input;
 mod care;
 mod claims;
+mod cli;
 mod concurrency;
 mod crash;
 mod due;

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use crate::harness::{Server, Setup, until};
 
 /// Makes a key and a certificate for it.
-fn certify(dir: &Path, name: &str) {
+pub(super) fn certify(dir: &Path, name: &str) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
         .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1", "-out"])

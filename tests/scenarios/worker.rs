@@ -1,14 +1,16 @@
 //! `labrun work` as people run it: server and worker as processes of their own.
 
 mod away;
+mod disk;
 mod limits;
+mod older_server;
 mod outcomes;
 mod readme;
 mod taking;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Lab, until};
+use crate::harness::{Lab, deadline, until};
 
 /// Makes a job of a template; `more` is what else its body holds.
 async fn submit(lab: &Lab, template: i64, parameters: Value, more: Value) -> i64 {
@@ -24,13 +26,17 @@ async fn wait_for(lab: &Lab, job: i64, phase: &str) -> Value {
 
 /// Waits until a job is as it should be, and gives it.
 async fn wait_until(lab: &Lab, job: i64, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let end = crate::harness::deadline();
+    eventually(what, async || Some(lab.read(job).await).filter(|job| is_so(job))).await
+}
+
+/// Asks the server again and again until there is an answer, as `until` does for what needs no server.
+async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = deadline();
     loop {
-        let now = lab.read(job).await;
-        if is_so(&now) {
-            return now;
+        if let Some(answer) = ask().await {
+            return answer;
         }
-        assert!(std::time::Instant::now() < end, "waited too long for {what}: {now}");
+        assert!(std::time::Instant::now() < end, "waited too long for {what}");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }

@@ -23,9 +23,6 @@ const PAGE_ROWS_MAX: u32 = 10_000;
 #[command(after_help = "Examples:\n  labrun job list --phase started,errored --label plate=7\n  \
                         labrun job list --where 'creation_time > 2h ago' --json | jq .[].pk")]
 pub(super) struct List {
-    #[command(flatten)]
-    filter: Filter,
-
     /// How many at most
     #[arg(long, value_name = "COUNT", default_value_t = ROWS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -45,6 +42,10 @@ pub(super) struct List {
     /// Deleted ones too
     #[arg(long)]
     deleted: bool,
+
+    // Last, since its heading holds for what follows.
+    #[command(flatten)]
+    filter: Filter,
 }
 
 impl List {

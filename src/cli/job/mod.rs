@@ -21,7 +21,7 @@ pub(super) use watch::watch;
 
 /// Submit jobs, watch them, and fetch what came out.
 #[derive(Debug, Args)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = exit::help("labrun job submit peak_finder --input chromatogram=@run7.csv --watch"))]
 pub(super) struct Job {
     #[command(subcommand)]
     action: Action,
@@ -50,11 +50,11 @@ enum Action {
     Unhold(verbs::Jobs),
     /// Delete jobs; they can be restored unless --hard is said. For staff
     Delete {
-        #[command(flatten)]
-        jobs: verbs::Jobs,
         /// For good, with their outputs and events
         #[arg(long)]
         hard: bool,
+        #[command(flatten)]
+        jobs: verbs::Jobs,
     },
     /// Restore deleted jobs. For staff
     Restore(verbs::Jobs),

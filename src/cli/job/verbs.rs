@@ -27,9 +27,6 @@ pub(super) struct Jobs {
     #[arg(value_name = "PK")]
     keys: Vec<Keys>,
 
-    #[command(flatten)]
-    filter: Filter,
-
     /// Only show which jobs these are
     #[arg(long)]
     dry_run: bool,
@@ -37,6 +34,10 @@ pub(super) struct Jobs {
     /// Do it without asking
     #[arg(long, short)]
     yes: bool,
+
+    // Last, since its heading holds for what follows.
+    #[command(flatten)]
+    filter: Filter,
 }
 
 /// What is done.
@@ -124,7 +125,7 @@ impl Jobs {
             .map(|()| Exit::Done);
         }
         let is_grave = by_filter || verb == Verb::Purge;
-        if !self.yes && (is_grave || keys.len() > 1) && !agreed(verb, &keys, is_grave, screen)? {
+        if !self.yes && (is_grave || keys.len() > 1) && !agreed(verb, &keys, is_grave)? {
             screen.note("nothing was done")?;
             return Ok(Exit::Failed);
         }
@@ -152,7 +153,7 @@ async fn dry_run(keys: &[JobId], client: &Client, screen: Screen) -> anyhow::Res
 }
 
 /// Asks whether it is meant; where nobody can be asked, what is grave must have been said with --yes.
-fn agreed(verb: Verb, keys: &[JobId], is_grave: bool, screen: Screen) -> anyhow::Result<bool> {
+fn agreed(verb: Verb, keys: &[JobId], is_grave: bool) -> anyhow::Result<bool> {
     let question = format!("{} {} ({})", verb.words().0, count(keys.len()), ranges(keys));
     if !std::io::stdin().is_terminal() {
         if is_grave {
@@ -161,7 +162,6 @@ fn agreed(verb: Verb, keys: &[JobId], is_grave: bool, screen: Screen) -> anyhow:
         return Ok(true);
     }
     let term = console::Term::stderr();
-    screen.note("")?;
     term.write_str(&format!("{question}? [y/N] "))?;
     let answer = term.read_line().context("the answer can't be read")?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

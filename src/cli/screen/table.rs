@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(table().render(None, false), wide);
         assert_eq!(
             table().render(Some(40), false),
-            "  PK  NAME        AGE  ABOUT\n   7  試料の測定  3h   the quick brown…\n1234  short       12m  jumps over the …\n"
+            "  PK  NAME        AGE  ABOUT\n   7  試料の測定  3h   the quick brown …\n1234  short       12m  jumps over the l…\n"
         );
         assert_eq!(
             table().render(Some(24), false),

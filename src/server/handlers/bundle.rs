@@ -17,6 +17,9 @@ use crate::wire::Output;
 
 /// Bytes that are read and sent at a time.
 const PIECE_BYTES: usize = 256 * 1024;
+/// Archives that are made at a time. Each holds a thread for as long as its client takes, and there are to be threads left
+/// for everything else.
+pub(crate) const ARCHIVES_MAX: usize = 64;
 /// Pieces that may wait for a slow client.
 const PIECES_WAITING: usize = 2;
 
@@ -43,7 +46,10 @@ pub(crate) async fn archive(call: &mut Call) -> Result<Response, ApiError> {
     let blobs = call.app.blobs.clone();
     let (sender, mut pieces) = mpsc::channel(PIECES_WAITING);
     if call.method != warp::http::Method::HEAD {
+        let turn = call.app.archives.clone().try_acquire_owned();
+        let turn = turn.map_err(|_| ApiError::unavailable("Too many archives are being made; try again later."))?;
         tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let mut pipe = Pipe { sender, piece: Vec::with_capacity(PIECE_BYTES) };
             if let Err(error) = write(&blobs, &files, &mut pipe).and_then(|()| pipe.flush()) {
                 tracing::warn!(%error, job = job.0, "an archive broke off");

@@ -15,7 +15,7 @@ use crate::blobs::{Blobs, Digest, Held};
 use crate::domain::ids::{JobId, UploadId};
 use crate::server::error::ApiError;
 use crate::server::request::{Call, TUS_RESUMABLE, TUS_VERSION, json, no_content, ok};
-use crate::server::uploads::{self, Checksum, Piece, Turn};
+use crate::server::uploads::{self, Checksum, Failure, Piece, Turn};
 use crate::store::outputs::Adder;
 use crate::store::uploads::{NewUpload, Upload};
 
@@ -114,8 +114,7 @@ async fn begin(call: &mut Call, output: Option<(JobId, String, String)>, by: Add
         upload = match receive(call, upload, by, turn).await {
             // The client does not learn where an upload is whose beginning was refused.
             Err(error) if !error.is("incomplete_body") => {
-                app.store.forget_upload(pk).await?;
-                uploads::discard(&app, pk);
+                uploads::forget(&app, pk).await?;
                 return Err(error);
             }
             upload => upload?,
@@ -166,20 +165,30 @@ pub(crate) async fn append(call: &mut Call) -> Result<Response, ApiError> {
         let error = ApiError::new(StatusCode::CONFLICT, "offset_mismatch", detail);
         return Err(error.with(UPLOAD_OFFSET, HeaderValue::from(upload.shown.received)));
     }
-    let upload = if upload.shown.finished_time.is_some() {
-        upload
-    } else if upload.sealed {
-        // All bytes are here since an earlier call, whose end broke off.
-        uploads::finish(&call.app, upload.shown.pk, None, by).await?
-    } else {
-        if let Some(job) = upload.shown.job {
-            call.app.store.may_add_output(job, by, call.app.clock.now())?;
-        }
-        receive(call, upload, by, turn).await?
+    let upload = match upload.shown.finished_time {
+        Some(_) => upload,
+        None => go_on(call, upload, by, turn).await?,
     };
     let mut response = no_content()?;
     tell_place(response.headers_mut(), &upload)?;
     Ok(response)
+}
+
+/// Goes on with an upload that is open.
+async fn go_on(call: &mut Call, upload: Upload, by: Adder, turn: Turn) -> Result<Upload, ApiError> {
+    // A caller who may not costs the upload nothing, as against a job that has moved on.
+    if let Some(job) = upload.shown.job {
+        call.app.store.may_add_output(job, by, call.app.clock.now())?;
+    }
+    if !upload.sealed {
+        return receive(call, upload, by, turn).await;
+    }
+    // All bytes are here since an earlier call, whose end broke off.
+    let finished = uploads::finish(&call.app, upload.shown.pk, None, by).await;
+    if finished.as_ref().is_err_and(Failure::is_final) {
+        uploads::forget(&call.app, upload.shown.pk).await?;
+    }
+    Ok(finished?)
 }
 
 /// `POST /v1/uploads/{PK}` with `X-HTTP-Method-Override`, for clients that can send no PATCH or DELETE.
@@ -196,12 +205,10 @@ pub(crate) async fn overridden(call: &mut Call) -> Result<Response, ApiError> {
 pub(crate) async fn terminate(call: &mut Call) -> Result<Response, ApiError> {
     check_version(&call.headers)?;
     let _turn = take_turn(call)?;
-    let pk = UploadId(call.pk());
-    if !call.app.store.forget_upload(pk).await? {
-        return Err(ApiError::not_found());
+    match uploads::forget(&call.app, UploadId(call.pk())).await? {
+        true => no_content(),
+        false => Err(ApiError::not_found()),
     }
-    uploads::discard(&call.app, pk);
-    no_content()
 }
 
 /// Takes a call's body as the next piece of an upload. It is taken to its end even when the client hangs up and this

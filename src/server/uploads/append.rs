@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::digest::DynDigest;
 
-use super::{Failure, Turn, discard, finish, number};
+use super::{Failure, Turn, finish, forget, number};
 use crate::blobs::{Digest, Resumed, WriteError};
 use crate::server::App;
 use crate::server::error::ApiError;
@@ -44,13 +44,9 @@ pub(crate) async fn append(app: Arc<App>, upload: Upload, mut piece: Piece) -> (
     let result = take(&app, &upload, &mut piece).await;
     if let Err(failure) = &result
         && failure.is_final()
+        && let Err(error) = forget(&app, upload.shown.pk).await
     {
-        // Also when somebody else has forgotten it meanwhile: the file was written anew.
-        if let Err(error) = app.store.forget_upload(upload.shown.pk).await {
-            tracing::warn!(%error, upload = %upload.shown.pk, "an upload that came to nothing stays until it expires");
-        } else {
-            discard(&app, upload.shown.pk);
-        }
+        tracing::warn!(%error, upload = %upload.shown.pk, "an upload that came to nothing stays until it expires");
     }
     // The file is settled; another may write to it.
     drop(piece.turn);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Failure, discard, number};
+use super::{Failure, forget, number};
 use crate::blobs::{Digest, Held, Sealed};
 use crate::domain::ids::UploadId;
 use crate::server::App;
@@ -59,53 +59,63 @@ async fn take_up(app: &Arc<App>, upload: UploadId) -> Result<Held, Failure> {
     }
 }
 
-/// Does at a start what a crash kept from being done: finishes what was sealed, with the rights of those who sent it;
-/// forgets what has lost its bytes; removes files of uploads that are gone.
+/// Sees to the uploads that nobody writes to: finishes what was sealed, with the rights of those who sent it; forgets
+/// what has lost its bytes; removes the files of uploads that are gone. At a start this is what a crash left undone.
 ///
 /// # Errors
-/// When the database or the folder can't be used.
-pub(crate) async fn finish_interrupted(app: &Arc<App>) -> Result<(), Error> {
-    let looking = app.clone();
-    let files = tokio::task::spawn_blocking(move || looking.blobs.partials()).await;
-    let files = files.map_err(std::io::Error::other).flatten();
-    let files = files.map_err(|error| Error::Broken(format!("the folder of uploads can't be read: {error}")))?;
-    let mut files: std::collections::HashSet<u64> = files.into_iter().collect();
+/// When the database can't be used.
+pub(crate) async fn tidy_up(app: &Arc<App>) -> Result<(), Error> {
     let mut after = UploadId(0);
     loop {
         let open = app.store.open_uploads(after, BATCH).await?;
         let Some(last) = open.last() else { break };
         after = last.shown.pk;
         for upload in open {
-            let has_file = files.remove(&number(upload.shown.pk));
-            look_at(app, &upload, has_file).await?;
+            if let Some(_turn) = app.uploads.take(upload.shown.pk) {
+                look_at(app, upload.shown.pk).await?;
+            }
         }
     }
-    for orphan in files {
-        discard(app, UploadId(orphan.try_into().unwrap_or(0)));
+    let looking = app.clone();
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || remove_orphans(&looking)).await {
+        tracing::warn!(%error, "files of uploads that are gone could not be looked for");
     }
     Ok(())
 }
 
-async fn look_at(app: &Arc<App>, upload: &Upload, has_file: bool) -> Result<(), Error> {
+async fn look_at(app: &Arc<App>, pk: UploadId) -> Result<(), Error> {
+    let Some(upload) = app.store.upload(pk)?.filter(|upload| upload.shown.finished_time.is_none()) else {
+        return Ok(());
+    };
     let shown = &upload.shown;
     let failure = if upload.sealed {
         let is_staff = app.store.user_access(shown.creator)?.is_some_and(|user| user.is_active && user.is_staff);
         let by = Adder { user: shown.creator, is_staff, node: upload.node, attempt: upload.attempt };
-        finish(app, shown.pk, None, by).await.err()
-    } else if shown.received > 0 && !has_file {
+        finish(app, pk, None, by).await.err()
+    } else if shown.received > 0 && !app.blobs.has_partial(number(pk)) {
         Some(Error::NotFound.into())
     } else {
         None
     };
     match failure {
         Some(failure) if failure.is_final() => {
-            tracing::warn!(upload = %shown.pk, ?failure, "an upload from before can't go on, and is forgotten");
-            app.store.forget_upload(shown.pk).await?;
-            discard(app, shown.pk);
+            tracing::warn!(upload = %pk, ?failure, "an upload can't go on, and is forgotten");
+            forget(app, pk).await?;
         }
-        // Its client tries again, and is told.
-        Some(failure) => tracing::warn!(upload = %shown.pk, ?failure, "an upload could not be finished yet"),
+        // It is tried again.
+        Some(failure) => tracing::warn!(upload = %pk, ?failure, "an upload could not be finished yet"),
         None => {}
+    }
+    Ok(())
+}
+
+/// Removes files whose upload is not open any more. Their rows come first and go first, so none is needed.
+fn remove_orphans(app: &App) -> std::io::Result<()> {
+    for number in app.blobs.partials()? {
+        let open = app.store.is_open_upload(UploadId(number.try_into().unwrap_or(0)));
+        if let Ok(false) = open {
+            app.blobs.discard(number)?;
+        }
     }
     Ok(())
 }

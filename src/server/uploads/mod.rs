@@ -12,7 +12,7 @@ mod finish;
 
 pub(crate) use append::{Checksum, Piece, append};
 pub(crate) use busy::{Busy, Turn};
-pub(crate) use finish::{finish, finish_interrupted};
+pub(crate) use finish::{finish, tidy_up};
 
 use std::sync::Arc;
 
@@ -22,9 +22,17 @@ use crate::domain::ids::UploadId;
 use crate::server::error::ApiError;
 use crate::store;
 
+/// Forgets an upload, and removes its file; says whether it was there.
+pub(crate) async fn forget(app: &Arc<App>, upload: UploadId) -> Result<bool, store::Error> {
+    let was_there = app.store.forget_upload(upload).await?;
+    // Also when somebody else has forgotten it meanwhile: the file may have been written anew.
+    discard(app, upload);
+    Ok(was_there)
+}
+
 /// Removes the file of an upload that is forgotten, in the background. What a crash keeps it from removing, the sweep
 /// does.
-pub(crate) fn discard(app: &Arc<App>, upload: UploadId) {
+fn discard(app: &Arc<App>, upload: UploadId) {
     let app = app.clone();
     tokio::task::spawn_blocking(move || {
         if let Err(error) = app.blobs.discard(number(upload)) {

@@ -133,6 +133,17 @@ impl Query {
         Statement { sql, params: self.params.clone() }
     }
 
+    /// Builds the statement for the same among some rows alone, whose keys are its last value, a JSON array. Their number
+    /// decides what it costs, and no index but that of the keys may be thought of.
+    pub(in crate::store) fn first_among(&self, columns: &str, holds: &'static str, order: &'static str) -> Statement {
+        let (table, condition, place) = (self.resource.table, &self.condition, self.params.len() + 1);
+        let sql = format!(
+            "SELECT {columns} FROM {table} AS t NOT INDEXED WHERE t.pk IN (SELECT value FROM json_each(?{place}))
+             AND {holds} AND {condition} ORDER BY {order} LIMIT 1"
+        );
+        Statement { sql, params: self.params.clone() }
+    }
+
     /// Builds the question whether one row, by its key, passes.
     pub(in crate::store) fn only(&self, pk: i64) -> Statement {
         let mut params = self.params.clone();

@@ -45,7 +45,11 @@ pub(super) fn set_deleted(tx: &WriteTx<'_>, job: JobId, deleted: bool) -> Result
             "UPDATE jobs SET deletion_time = ?2 WHERE pk = ?1 AND (deletion_time IS NULL) = (?2 IS NOT NULL)",
         )?
         .execute(params![job, time])?;
-    if deleted { Ok(()) } else { workflow::resume(tx, job) }
+    if deleted {
+        return Ok(());
+    }
+    tx.note_free_job(job);
+    workflow::resume(tx, job)
 }
 
 impl Store {
@@ -81,6 +85,8 @@ impl Store {
                 tx.connection()
                     .prepare_cached("UPDATE jobs SET description = ?2 WHERE pk = ?1")?
                     .execute(params![job, description])?;
+                // A waiting claim may ask for what it is called now.
+                tx.note_free_job(job);
             }
             read(tx.connection(), job)?.ok_or(Error::NotFound)
         })
@@ -101,7 +107,7 @@ impl Store {
     /// # Errors
     /// `NotNow` when the job is a child of a meta-job that has not ended.
     pub async fn purge_job(&self, job: JobId) -> Result<PurgedJob, Error> {
-        self.write(move |tx| {
+        self.write_freeing(move |tx| {
             let connection = tx.connection();
             let was = read(connection, job)?.ok_or(Error::NotFound)?;
             workflow::may_purge(connection, was.parent)?;

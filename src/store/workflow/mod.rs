@@ -154,7 +154,7 @@ fn write(
     after: &MetaState,
 ) -> Result<bool, Error> {
     let Some(transition) = rules::transition(before, after) else { return Ok(false) };
-    apply(tx, job, before.phase(), &Facts::from(after), transition, &standing.description, "{}")?;
+    apply(tx, job, before.phase(), &Facts::from(after), transition, standing, "{}")?;
     Ok(true)
 }
 

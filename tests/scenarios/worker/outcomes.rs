@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{GATE, gone, kept_log, output, sha256, submit, wait_for, wait_until};
+use super::{GATE, eventually, gone, kept_log, output, sha256, submit, wait_for, wait_until};
 use crate::harness::{ADMIN, Hands, Lab, USER, Worker, shell_template, until};
 
 #[tokio::test]
@@ -20,7 +20,9 @@ async fn a_job_that_goes_well_brings_its_outputs_its_log_and_its_progress() {
     let gate = worker.dir().join("gate");
     let job = submit(&lab, template, json!({"gate": gate}), json!({})).await;
     wait_until(&lab, job, "its progress", |job| job["progress_amount"] == 0.25).await;
-    let live = lab.get(&format!("/v1/jobs/{job}/log")).await.expect(200).text();
+    let path = format!("/v1/jobs/{job}/log");
+    let read = async || Some(lab.get(&path).await.expect(200).text()).filter(|text| !text.is_empty());
+    let live = eventually("the live log", read).await;
     assert!(live.starts_with("out\nerr\nlabrun-progress: 0.25"), "{live}");
     std::fs::write(&gate, "").expect("the gate opens");
     let done = wait_for(&lab, job, "finished").await;
@@ -37,7 +39,7 @@ async fn a_job_that_goes_well_brings_its_outputs_its_log_and_its_progress() {
     assert_eq!(output(&lab, job, "environment", "str").await, "none none home\n", "no secret of the worker's");
     let log = kept_log(&lab, job).await;
     assert!(log.starts_with("out\nerr\n") && log.contains("/jobs/") && log.ends_with("/work\n"), "{log}");
-    assert_eq!(lab.get(&format!("/v1/jobs/{job}/log")).await.expect(200).text(), log, "the live log is the same");
+    assert_eq!(lab.get(&path).await.expect(200).text(), log, "the live log is the same");
     until("the folder of the run to go", || worker.folders("jobs").is_empty().then_some(()));
     until("the spool to be empty", || worker.folders("spool").is_empty().then_some(()));
     assert!(worker.folders("kept").is_empty());
