@@ -17,7 +17,7 @@ use crate::store::uploads::Bounds;
 /// Serve the jobs API until Ctrl-C or SIGTERM.
 ///
 /// Everything is kept in the data directory, which one server uses at a time. The first start makes the staff user
-/// `admin`; without a password from the flags, a random one is printed once.
+/// `admin`; without a password from the flags, a random one is printed once, with a link to choose another in a browser.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  labrun serve --data-dir ./lab --listen 127.0.0.1:8000")]
 pub(super) struct Serve {
@@ -194,6 +194,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     println!("labrun listens on {scheme}://{} and keeps everything in {}", running.address(), data_dir.display());
     if let Some(password) = running.made_password() {
         println!("The first user is admin with the password {password}; it is not shown again.");
+    }
+    if let Some(path) = running.setup_path() {
+        println!("Or choose the password in a browser: {scheme}://{}{path}", running.address());
+        println!("The link is good once, until somebody logs in.");
     }
     loop {
         tokio::select! {

@@ -122,6 +122,11 @@ impl ApiError {
         &self.detail
     }
 
+    /// Gives what is wrong field by field, if it says so.
+    pub(crate) fn errors(&self) -> Option<&Problems> {
+        self.errors.as_ref()
+    }
+
     /// Gives its headers, to be sent in whatever form it is told.
     pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers

@@ -45,6 +45,7 @@ use auth::Tokens;
 use claims::Claims;
 use handlers::logs::LogHub;
 use metrics::Metrics;
+use pages::setup::Setup;
 use passwords::Passwords;
 use router::Router;
 use soft::SoftState;
@@ -158,6 +159,7 @@ pub(crate) struct App {
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(in crate::server) setup: Setup,
     pub(crate) soft: SoftState,
     pub(crate) signs: tasks::SignsOfLife,
     pub(crate) claims: Claims,
@@ -234,6 +236,7 @@ pub struct Running {
     app: Arc<App>,
     address: SocketAddr,
     made_password: Option<String>,
+    setup_secret: Option<String>,
     tls: Option<tls::Tls>,
     stop: tokio::sync::watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -261,6 +264,8 @@ impl Running {
         let tokens = Tokens::open(&dir.join("token.key"), access_s, refresh_s).map_err(unusable)?;
         let passwords = Passwords::new();
         let made_password = make_first_user(&store, &passwords, settings.admin_password).await?;
+        let setup_secret = made_password.is_some().then(auth::random_hex::<32>).transpose();
+        let setup_secret = setup_secret.map_err(|error| StartError::FirstUser(error.to_string()))?;
         // No node could renew its lease while the server was away.
         store.renew_all_leases().await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let listener = tokio::net::TcpListener::bind(settings.listen)
@@ -279,6 +284,7 @@ impl Running {
             tokens,
             passwords,
             throttle: Throttle::default(),
+            setup: Setup::new(setup_secret.as_deref()),
             soft: SoftState::default(),
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
@@ -302,7 +308,18 @@ impl Running {
         uploads::tidy_up(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
-        Ok(Self { app, address, made_password, tls, stop, serving, tasks, _announcement: announcement, _lock: lock })
+        Ok(Self {
+            app,
+            address,
+            made_password,
+            setup_secret,
+            tls,
+            stop,
+            serving,
+            tasks,
+            _announcement: announcement,
+            _lock: lock,
+        })
     }
 
     /// Gives the address it listens on.
@@ -322,6 +339,12 @@ impl Running {
     /// Gives the first user's password, if this start made one up. It is kept nowhere else.
     pub fn made_password(&self) -> Option<&str> {
         self.made_password.as_deref()
+    }
+
+    /// Gives the path and query of the page where the first user's password is chosen, if this start made one up. It is
+    /// good until it is used, or somebody logs in, or the server ends.
+    pub fn setup_path(&self) -> Option<String> {
+        self.setup_secret.as_ref().map(|secret| format!("/setup?key={secret}"))
     }
 
     /// Lets the requests under way end, for up to 8 s, then closes everything.

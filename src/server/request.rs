@@ -20,7 +20,7 @@ use super::App;
 use super::auth::{self, Caller};
 use super::error::ApiError;
 use super::pages;
-use super::pages::form::Form;
+use super::pages::form::{Form, Parts};
 use super::pages::guard::Asker;
 use super::pages::session::Session;
 use super::routes::{Cache, Route};
@@ -158,6 +158,8 @@ pub(crate) struct Call {
     pub(crate) session: Option<Session>,
     /// The form that came with it, if its body has been read.
     pub(crate) form: Option<Form>,
+    /// The rest of a form with files, if its reading has begun.
+    pub(crate) parts: Option<Parts>,
     pub(crate) body: Body,
 }
 
@@ -317,6 +319,7 @@ async fn respond(app: Arc<App>, incoming: Incoming, id: HeaderValue, trace: &mut
         id,
         session: None,
         form: None,
+        parts: None,
         body,
     };
     let result = handle(&mut call).await;

@@ -141,7 +141,10 @@ impl Route {
     pub(crate) fn is_audited(&self) -> bool {
         let is_of_staff = match self.who {
             Who::Staff | Who::StaffOrOneself | Who::StaffOrItself | Who::StaffOrCreator => true,
-            Who::User => self.name.starts_with("tokens."),
+            Who::User => {
+                let own = ["tokens.", "pages.account."];
+                own.iter().any(|beginning| self.name.starts_with(beginning))
+            }
             // Outputs are added by nodes, many a second; each is a row with its creator anyway.
             Who::StaffOrHolder | Who::StaffOrLoopback => false,
             Who::Anyone | Who::Oneself | Who::Node | Who::NodeForWorkable | Who::Holder | Who::HolderOrWorker => false,
@@ -218,7 +221,10 @@ fn table() -> Vec<Route> {
         row("openapi", GET, "/v1/openapi.json", W::Anyone,  T::None, |c| Box::pin(status::openapi(c))),
         row("audit",   GET, "/v1/audit", W::Staff,          T::None, |c| Box::pin(tokens::audit(c))),
 
-        page("pages.home",    GET,  "/",              W::User,   T::None, |c| Box::pin(pages::home(c))),
+        page("pages.overview", GET, "/",              W::User,   T::None, |c| Box::pin(pages::overview::show(c))),
+        page("pages.overview.live", GET, "/overview/live", W::User, T::None, |c| Box::pin(pages::overview::live(c))),
+        page("pages.setup",   GET,  "/setup",         W::Anyone, T::None, |c| Box::pin(pages::setup::show(c))),
+        page("pages.set_up",  POST, "/setup",         W::Anyone, T::None, |c| Box::pin(pages::setup::choose(c))),
         page("pages.asset",   GET,  "/assets/{name}", W::Anyone, T::None, |c| Box::pin(pages::assets::serve(c))),
         page("pages.login",   GET,  "/login",         W::Anyone, T::None, |c| Box::pin(pages::login::show(c))),
         page("pages.log_in",  POST, "/login",         W::Anyone, T::None, |c| Box::pin(pages::login::log_in(c))),
@@ -239,6 +245,24 @@ fn table() -> Vec<Route> {
         page("pages.output.image", GET,  "/outputs/{pk}/image", W::User, T::Output, |c| Box::pin(pages::preview::image(c))),
         page("pages.output.download", GET, "/outputs/{pk}/download", W::User, T::Output, |c| Box::pin(outputs::download(c))),
         page("pages.blob",         GET,  "/blobs/{sha256}",     W::User, T::None, |c| Box::pin(blobs::get(c))),
+
+        page("pages.submit",       GET,  "/submit",             W::User, T::None, |c| Box::pin(pages::submit::list(c))),
+        page("pages.submit.form",  GET,  "/submit/{pk}",        W::User, T::Template, |c| Box::pin(pages::submit::show_form(c))),
+        page("pages.submit.send",  POST, "/submit/{pk}",        W::User, T::Template, |c| Box::pin(pages::submit::send(c))),
+        page("pages.upload",       POST, "/uploads",            W::User, T::None, |c| Box::pin(pages::submit::upload(c))),
+        page("pages.nodes",        GET,  "/nodes",              W::User, T::None, |c| Box::pin(pages::nodes::list(c))),
+        page("pages.nodes.live",   GET,  "/nodes/live",         W::User, T::None, |c| Box::pin(pages::nodes::live(c))),
+        page("pages.node",         GET,  "/nodes/{pk}",         W::User, T::Node, |c| Box::pin(pages::nodes::show(c))),
+        page("pages.node.live",    GET,  "/nodes/{pk}/live",    W::User, T::Node, |c| Box::pin(pages::nodes::live_one(c))),
+        page("pages.users",        GET,  "/users",              W::Staff, T::None, |c| Box::pin(pages::people::list(c))),
+        page("pages.users.create", POST, "/users",              W::Staff, T::None, |c| Box::pin(pages::people::create(c))),
+        page("pages.user",         GET,  "/users/{pk}",         W::Staff, T::User, |c| Box::pin(pages::people::show(c))),
+        page("pages.user.change",  POST, "/users/{pk}",         W::Staff, T::User, |c| Box::pin(pages::people::change(c))),
+        page("pages.user.tokens",  POST, "/users/{pk}/tokens",  W::Staff, T::User, |c| Box::pin(pages::people::tokens::make_for_another(c))),
+        page("pages.account",      GET,  "/account",            W::User, T::None, |c| Box::pin(pages::people::account::show(c))),
+        page("pages.account.password", POST, "/account/password", W::User, T::None, |c| Box::pin(pages::people::account::change_password(c))),
+        page("pages.account.tokens", POST, "/account/tokens",   W::User, T::None, |c| Box::pin(pages::people::tokens::make_for_oneself(c))),
+        page("pages.tokens.revoke", POST, "/tokens/{pk}/revoke", W::StaffOrOneself, T::Token, |c| Box::pin(pages::people::tokens::revoke(c))),
 
         row("auth.obtain",  POST, "/v1/auth/obtain",  W::Anyone, T::None, |c| Box::pin(auth::obtain(c))),
         row("auth.refresh", POST, "/v1/auth/refresh", W::Anyone, T::None, |c| Box::pin(auth::refresh(c))),

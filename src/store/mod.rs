@@ -4,6 +4,7 @@
 //! connections (`readers.rs`). Then one file per table.
 
 pub mod access;
+pub mod activity;
 pub mod attempts;
 pub mod audit;
 pub mod blobs;

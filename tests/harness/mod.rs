@@ -1,5 +1,6 @@
 //! What the tests are written in: a server, a small language of requests, a dump of the data directory.
 
+mod browser;
 mod command;
 pub(crate) mod dump;
 mod lab;
@@ -14,6 +15,7 @@ mod visitor;
 mod watcher;
 mod worker;
 
+pub(crate) use browser::Browser;
 pub(crate) use command::{Person, Ran};
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};

@@ -2,6 +2,7 @@
 //! opens nothing else.
 
 use labrun::server::routes::{ROUTES, Route};
+use serde_json::json;
 
 use crate::harness::{ADMIN, Held, Lab, OTHER, USER, Visitor, form};
 
@@ -11,7 +12,14 @@ async fn path(lab: &Lab, route: &Route, held: Held, output: i64) -> String {
     if route.name == "pages.blob" {
         lab.put(&format!("/v1/blobs/{digest}")).bytes("data").await;
     }
-    let pk = if route.path.starts_with("/outputs") { output } else { held.job };
+    let pk = match route.path.split('/').nth(1) {
+        Some("outputs") => output,
+        Some("submit") => lab.template().await,
+        Some("nodes") => held.node,
+        Some("users") => lab.user_pk(OTHER).await,
+        Some("tokens") => lab.post("/v1/auth/tokens").json(json!({"name": "t"})).await.expect(201).pk(),
+        _ => held.job,
+    };
     route.path.replace("{pk}", &pk.to_string()).replace("{sha256}", digest).replace("{name}", "missing")
 }
 
@@ -30,7 +38,7 @@ async fn pages_answer_those_who_may_and_lead_others_to_the_log_in() {
         let held = lab.started().await;
         let output = lab.upload(held, "o", "t", PNG).await.expect(200).pk();
         let path = path(&lab, route, held, output).await;
-        let is_open = ["pages.asset", "pages.login", "pages.log_in"].contains(&route.name.as_ref());
+        let is_open = format!("{:?}", route.who) == "Anyone";
         let method = route.methods[0].as_str();
         if !is_open {
             let reply = lab.request(method, &path).anonymous().await.expect(303);
@@ -46,7 +54,7 @@ async fn pages_answer_those_who_may_and_lead_others_to_the_log_in() {
             };
             let may = match format!("{:?}", route.who).as_str() {
                 "Staff" => *role == ADMIN,
-                "StaffOrCreator" => *role != OTHER,
+                "StaffOrCreator" | "StaffOrOneself" => *role != OTHER,
                 "User" | "Anyone" => true,
                 other => panic!("{other}: say here who that is"),
             };
@@ -55,6 +63,14 @@ async fn pages_answer_those_who_may_and_lead_others_to_the_log_in() {
                 (true, "pages.asset") => &[404],
                 // A form without a password is a wrong one.
                 (true, "pages.log_in") => &[401, 429],
+                // There is no link on a server that was told its password.
+                (true, "pages.setup" | "pages.set_up") => &[403],
+                (true, "pages.upload") => &[415],
+                // The fields are of another form.
+                (true, "pages.users.create" | "pages.user.change" | "pages.user.tokens" | "pages.account.tokens") => {
+                    &[400]
+                }
+                (true, "pages.account.password") => &[400, 429],
                 (true, _) => &[200, 303],
             };
             assert!(expected.contains(&reply.status), "{} by {role}: {reply}", route.name);

@@ -53,6 +53,7 @@ pub(in crate::server) async fn log_in(call: &mut Call, username: String, passwor
     };
     app.throttle.give_back(reservation);
     app.soft.user_logged_in(login.pk, now);
+    app.setup.close();
     Ok(login)
 }
 

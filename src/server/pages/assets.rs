@@ -33,12 +33,16 @@ impl Asset {
     }
 }
 
+/// One sheet, to be fetched at once: what all pages have, and what some places add.
+const STYLE: &str = concat!(include_str!("assets/style.css"), include_str!("assets/places.css"));
+
 /// All of them. Where `htmx.min.js` is from and on what terms stands in `assets/htmx.LICENSE`.
-static ASSETS: LazyLock<[Asset; 4]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     [
-        Asset::new("style.css", "text/css; charset=utf-8", include_bytes!("assets/style.css")),
+        Asset::new("style.css", "text/css; charset=utf-8", STYLE.as_bytes()),
         Asset::new("labrun.js", SCRIPT, include_bytes!("assets/labrun.js")),
+        Asset::new("submit.js", SCRIPT, include_bytes!("assets/submit.js")),
         Asset::new("htmx.min.js", SCRIPT, include_bytes!("assets/htmx.min.js")),
         Asset::new("icon.svg", "image/svg+xml", include_bytes!("assets/icon.svg")),
     ]

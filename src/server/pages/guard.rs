@@ -35,6 +35,7 @@ pub(in crate::server) async fn check_origin(call: &mut Call) -> Result<(), ApiEr
     let given = match call.headers.get("x-csrf-token") {
         Some(value) => value.to_str().ok().map(str::to_owned),
         None if form::is_form(call) => form::read(call).await?.get("csrf").map(str::to_owned),
+        None if form::has_files(call) => form::first_part(call, "csrf").await?,
         None => None,
     };
     // Compared by their hashes, so that the time says nothing of how much of a guess was right.

@@ -105,6 +105,22 @@ impl Live {
         }
     }
 
+    /// Waits this long, whatever happens meanwhile: for what no event tells of.
+    ///
+    /// # Errors
+    /// When the stream is to end.
+    pub(super) async fn rest(&mut self, how_long: Duration) -> Result<(), Ended> {
+        let until = Instant::now() + how_long;
+        loop {
+            tokio::select! {
+                () = raised(&mut self.stopping) => return Err(Ended),
+                () = self.sender.closed() => return Err(Ended),
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = tokio::time::sleep_until(self.still_here) => self.say_still_here().await?,
+            }
+        }
+    }
+
     fn take(&mut self, given: Given, concerns: &impl Fn(&Told) -> bool) -> Result<(), Ended> {
         match given {
             Given::Event(told) if concerns(&told) => {

@@ -21,6 +21,8 @@ struct Login {
     username: String,
     /// Why the last try failed.
     problem: String,
+    /// Whether nobody has ever logged in, so that the way is another.
+    is_new: bool,
 }
 
 /// `GET /login?next=PATH`: whoever is logged in already goes on.
@@ -30,7 +32,8 @@ pub(in crate::server) async fn show(call: &mut Call) -> Result<Response, ApiErro
         return see_other(&next);
     }
     let frame = Frame::of(call, "Log in", "")?;
-    ok(&Login { frame, next, username: String::new(), problem: String::new() })
+    let is_new = call.app.setup.is_open();
+    ok(&Login { frame, next, username: String::new(), problem: String::new(), is_new })
 }
 
 /// `POST /login`.
@@ -47,7 +50,8 @@ pub(in crate::server) async fn log_in(call: &mut Call) -> Result<Response, ApiEr
         Err(error) if matches!(error.status(), StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS) => {
             let frame = Frame::of(call, "Log in", "")?;
             let problem = error.detail().to_owned();
-            let mut response = html(error.status(), &Login { frame, next, username, problem })?;
+            let is_new = call.app.setup.is_open();
+            let mut response = html(error.status(), &Login { frame, next, username, problem, is_new })?;
             if error.status() == StatusCode::TOO_MANY_REQUESTS {
                 response.headers_mut().extend(error.headers().iter().cloned());
             }

@@ -9,9 +9,14 @@ pub(in crate::server) mod job;
 pub(in crate::server) mod jobs;
 mod live;
 pub(in crate::server) mod login;
+pub(in crate::server) mod nodes;
+pub(in crate::server) mod overview;
+pub(in crate::server) mod people;
 pub(in crate::server) mod preview;
 pub(in crate::server) mod session;
+pub(in crate::server) mod setup;
 mod show;
+pub(in crate::server) mod submit;
 
 use askama::Template;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
@@ -22,7 +27,13 @@ use super::error::ApiError;
 use super::request::Call;
 
 /// What the top of every page leads to, in this order.
-const PLACES: &[Place] = &[Place { name: "Jobs", path: "/jobs", staff_only: false }];
+const PLACES: &[Place] = &[
+    Place { name: "Overview", path: "/", staff_only: false },
+    Place { name: "Jobs", path: "/jobs", staff_only: false },
+    Place { name: "Submit", path: "/submit", staff_only: false },
+    Place { name: "Nodes", path: "/nodes", staff_only: false },
+    Place { name: "Users", path: "/users", staff_only: true },
+];
 
 /// A page that others lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,9 +140,4 @@ fn see_other(path: &str) -> Result<Response, ApiError> {
 /// Says whether only a part of the page is asked for, to be put into the one that is shown.
 fn wants_part(call: &Call) -> bool {
     call.headers.contains_key("hx-request") && !call.headers.contains_key("hx-boosted")
-}
-
-/// `GET /`: leads to the first page.
-pub(in crate::server) async fn home(_call: &mut Call) -> Result<Response, ApiError> {
-    see_other("/jobs")
 }

@@ -81,7 +81,8 @@ let place = null;
 function replace(html) {
     const parsed = document.createElement("template");
     parsed.innerHTML = html;
-    for (const fresh of parsed.content.children) {
+    // A list of its own: the children are live, and each that takes its place leaves them.
+    for (const fresh of [...parsed.content.children]) {
         const old = byId(fresh.id);
         if (!old || old.outerHTML === fresh.outerHTML) continue;
         // An output that is there keeps its preview.

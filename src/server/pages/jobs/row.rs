@@ -9,7 +9,7 @@ use crate::domain::lifecycle::Phase;
 use crate::server::App;
 use crate::server::error::ApiError;
 use crate::server::pages::show::{Badge, Span, When, first_line};
-use crate::wire::Job;
+use crate::wire::{Job, Node};
 
 /// Characters of a description or an error that a row holds.
 const CHARS_MAX: usize = 200;
@@ -20,19 +20,19 @@ const CHARS_MAX: usize = 200;
 pub(in crate::server::pages) struct Row {
     pub(in crate::server::pages) pk: JobId,
     is_staff: bool,
-    title: String,
+    pub(in crate::server::pages) title: String,
     template: String,
     labels: Vec<String>,
     is_meta: bool,
     parent: Option<JobId>,
     node: Option<(NodeId, String)>,
-    badge: Badge,
+    pub(in crate::server::pages) badge: Badge,
     /// From 0 to 1.
     progress: f64,
     percent: u8,
     shows_progress: bool,
-    why: String,
-    age: When,
+    pub(in crate::server::pages) why: String,
+    pub(in crate::server::pages) age: When,
     took: Option<Span>,
     is_deleted: bool,
 }
@@ -58,26 +58,35 @@ impl Names {
     }
 }
 
-/// Gives what people call a node: its address, and its index where there are several.
+/// Gives what people call a node, by its key.
 pub(in crate::server::pages) fn node_name(app: &App, node: NodeId) -> Result<String, ApiError> {
-    Ok(match app.store.node(node)? {
-        None => format!("node {node}"),
-        Some(node) if node.index == 0 => node.ip,
-        Some(node) => format!("{} [{}]", node.ip, node.index),
-    })
+    Ok(app.store.node(node)?.map_or_else(|| format!("node {node}"), |node| called(&node)))
+}
+
+/// Gives what people call a node: its address, and its index where there are several.
+pub(in crate::server::pages) fn called(node: &Node) -> String {
+    if node.index == 0 { node.ip.clone() } else { format!("{} [{}]", node.ip, node.index) }
+}
+
+/// Gives what people call a job: the first line of its description, or its template.
+pub(in crate::server::pages) fn title(job: &Job) -> String {
+    match first_line(&job.description, CHARS_MAX) {
+        empty if empty.is_empty() => template_name(job),
+        title => title,
+    }
+}
+
+fn template_name(job: &Job) -> String {
+    format!("{} v{}", job.template.name, job.template.version)
 }
 
 fn row(app: &App, job: Job, is_staff: bool, names: &mut Names) -> Result<Row, ApiError> {
     let now = app.clock.now();
-    let template = format!("{} v{}", job.template.name, job.template.version);
     Ok(Row {
         pk: job.pk,
         is_staff,
-        title: match first_line(&job.description, CHARS_MAX) {
-            empty if empty.is_empty() => template.clone(),
-            title => title,
-        },
-        template,
+        title: title(&job),
+        template: template_name(&job),
         labels: job.labels.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
         is_meta: app.store.job_access(job.pk)?.is_some_and(|access| access.is_meta),
         parent: job.parent,
