@@ -487,3 +487,27 @@ CREATE INDEX uploads_by_expiry ON uploads (expiry_time);
 CREATE INDEX uploads_by_creator ON uploads (creator, pk);
 CREATE INDEX uploads_by_job ON uploads (job) WHERE job IS NOT NULL;
 CREATE INDEX uploads_by_output ON uploads (output) WHERE output IS NOT NULL;
+
+-- The next job of a template to be claimed: without it, such a claim would sort all that wait.
+CREATE INDEX jobs_to_claim_by_template ON jobs (template, priority DESC, pk)
+    WHERE phase = 'created' AND node IS NULL AND kind = 'workable' AND deletion_time IS NULL AND on_hold = 0;
+
+-- v3
+
+-- What became of a job, without its progress, for the pages: the newest steps are found however often it reported.
+CREATE INDEX events_by_job_steps ON events (job, seq) WHERE transition <> 'progress';
+
+-- Those who are logged in to the pages. What is kept is the SHA-256 of a secret that is random enough not to need more.
+CREATE TABLE page_sessions (
+    sha256         TEXT    PRIMARY KEY CHECK (length(sha256) = 64),
+    user           INTEGER NOT NULL REFERENCES users,
+    -- The user's count of password changes and deactivations at the log-in; a session of another count is void.
+    credentials    INTEGER NOT NULL,
+    creation_time  INTEGER NOT NULL,
+    last_used      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The sessions of a user, ended all at once.
+CREATE INDEX page_sessions_by_user ON page_sessions (user);
+-- Those that were not used for too long.
+CREATE INDEX page_sessions_by_last_used ON page_sessions (last_used);

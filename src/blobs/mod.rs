@@ -141,6 +141,11 @@ impl Blobs {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// Gives how many bytes uploads must leave free.
+    pub fn headroom_bytes(&self) -> u64 {
+        self.0.headroom_bytes
+    }
+
     /// Refuses when `coming_bytes` more would leave less than the headroom free.
     pub fn check_headroom(&self, coming_bytes: u64) -> Result<(), WriteError> {
         let headroom_bytes = self.0.headroom_bytes;

@@ -17,7 +17,7 @@ use crate::store::uploads::Bounds;
 /// Serve the jobs API until Ctrl-C or SIGTERM.
 ///
 /// Everything is kept in the data directory, which one server uses at a time. The first start makes the staff user
-/// `admin`; without a password from the flags, a random one is printed once.
+/// `admin`; without a password from the flags, a random one is printed once, with a link to choose another in a browser.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  labrun serve --data-dir ./lab --listen 127.0.0.1:8000")]
 pub(super) struct Serve {
@@ -47,6 +47,11 @@ pub(super) struct Serve {
     #[arg(long, env = "LABRUN_REFRESH_TOKEN_LIFETIME_S", value_name = "SECONDS", default_value_t = 28_800,
           value_parser = clap::value_parser!(u32).range(1..))]
     refresh_token_lifetime_s: u32,
+
+    /// How long a browser stays logged in to the pages without being used, in seconds
+    #[arg(long, env = "LABRUN_SESSION_LIFETIME_S", value_name = "SECONDS", default_value_t = 28_800,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    session_lifetime_s: u32,
 
     /// Largest output, in bytes [default: no limit]
     #[arg(long, env = "LABRUN_OUTPUT_BYTES_MAX", value_name = "BYTES")]
@@ -146,6 +151,7 @@ impl Serve {
             admin_password,
             access_token_lifetime_s: self.access_token_lifetime_s,
             refresh_token_lifetime_s: self.refresh_token_lifetime_s,
+            session_lifetime_s: self.session_lifetime_s,
             output_bytes_max: self.output_bytes_max,
             headroom_bytes: self.headroom_bytes,
             upload_bounds: Bounds { open_max: self.uploads_open_max, lifetime_s: self.upload_lifetime_s },
@@ -188,6 +194,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     println!("labrun listens on {scheme}://{} and keeps everything in {}", running.address(), data_dir.display());
     if let Some(password) = running.made_password() {
         println!("The first user is admin with the password {password}; it is not shown again.");
+    }
+    if let Some(path) = running.setup_path() {
+        println!("Or choose the password in a browser: {scheme}://{}{path}", running.address());
+        println!("The link is good once, until somebody logs in.");
     }
     loop {
         tokio::select! {

@@ -50,6 +50,14 @@ impl Problems {
         self.0.keys().map(String::as_str)
     }
 
+    /// Gives what is wrong with a field, or with a part of it, in sentences.
+    pub fn about(&self, field: &str) -> impl Iterator<Item = &str> {
+        let is_about =
+            move |name: &str| name.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let about = self.0.iter().filter(move |(name, _)| is_about(name));
+        about.flat_map(|(_, sentences)| sentences.iter().map(String::as_str))
+    }
+
     /// Takes them apart: each field with its sentences.
     pub fn into_fields(self) -> impl Iterator<Item = (String, Vec<String>)> {
         self.0.into_iter()

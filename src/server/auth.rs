@@ -14,6 +14,7 @@ use warp::http::header::AUTHORIZATION;
 use super::App;
 use super::error::ApiError;
 use super::handlers::tokens::token_sha256;
+use super::pages::session;
 use super::request::{Call, decimal};
 use super::routes::{Route, Target, Token, Who};
 use crate::domain::ids::{JobId, NodeId, UploadId, UserId};
@@ -40,7 +41,7 @@ pub(crate) struct Caller {
 /// What API tokens begin with, so that people and scanners of secrets know one when they see it.
 pub(crate) const API_TOKEN_PREFIX: &str = "labrun_";
 
-/// Whom a token stands for, and what it takes away from what that user may do.
+/// Whom a token or a session stands for, and what it takes away from what that user may do.
 #[derive(Debug, Clone, Copy)]
 struct Identity {
     user: UserId,
@@ -49,6 +50,13 @@ struct Identity {
     bound_to: Option<NodeId>,
     read_only: bool,
     by_api_token: bool,
+}
+
+impl Identity {
+    /// A user who logged in: nothing is taken away.
+    fn of(user: UserId, access: UserAccess) -> Self {
+        Self { user, is_staff: access.is_staff, bound_to: None, read_only: false, by_api_token: false }
+    }
 }
 
 /// What a token is for.
@@ -210,13 +218,7 @@ pub(crate) fn check_token(
 fn identify(app: &App, token: &str) -> Result<Option<Identity>, ApiError> {
     if !token.starts_with(API_TOKEN_PREFIX) {
         let valid = check_token(app, token, Some(TokenKind::Access))?;
-        return Ok(valid.map(|(user, access)| Identity {
-            user,
-            is_staff: access.is_staff,
-            bound_to: None,
-            read_only: false,
-            by_api_token: false,
-        }));
+        return Ok(valid.map(|(user, access)| Identity::of(user, access)));
     }
     let Some(grant) = app.store.api_token_grant(&token_sha256(token), app.clock.now())? else { return Ok(None) };
     let Grant { user, node, read_only } = grant;
@@ -234,13 +236,19 @@ fn identify(app: &App, token: &str) -> Result<Option<Identity>, ApiError> {
 /// Goes through the checks between the route and the handler, in the order of contract §1: 401, 400 of the
 /// `Node-Id`, 404 of the object, 403. Notes the caller, unless the route is open, also of a call that it refuses.
 pub(crate) fn admit(call: &mut Call) -> Result<(), ApiError> {
-    let Call { app, route, headers, params, query, peer, caller, .. } = call;
+    let Call { app, route, headers, params, query, peer, caller, session, .. } = call;
     let route = *route;
     let user = match route.token {
         _ if route.who == Who::Anyone => None,
         _ if route.who == Who::StaffOrLoopback && is_of_this_machine(headers, *peer) => None,
         Token::Header => Some(authenticate(app, headers)?),
         Token::HeaderOrQuery => authenticate_watcher(app, headers, query, route)?,
+        Token::Cookie => {
+            let (found, access) = session::authenticate(app, headers)?;
+            let user = found.user;
+            *session = Some(found);
+            Some(Identity::of(user, access))
+        }
     };
     let node = acting_node(app, headers)?;
     let key = params.first().map_or("", String::as_str);

@@ -27,6 +27,8 @@ struct Waiter {
     node: NodeId,
     wanted: Arc<Wanted>,
     lease_s: Option<f64>,
+    /// Whether it has not been tried yet. Afterwards only jobs that become free are of interest to it.
+    is_new: bool,
     /// Whether it is to be told of the first try that is in vain.
     once: bool,
     reply: Arc<Mutex<Option<oneshot::Sender<Answer>>>>,
@@ -75,7 +77,7 @@ impl Claims {
             if waiting.len() >= WAITING_MAX {
                 return Err(store::Error::Busy);
             }
-            waiting.push_back(Waiter { node, wanted, lease_s, once: wait.is_zero(), reply });
+            waiting.push_back(Waiter { node, wanted, lease_s, is_new: true, once: wait.is_zero(), reply });
         }
         self.came.notify_one();
         if wait.is_zero() {
@@ -108,13 +110,12 @@ impl Claims {
 
 /// Serves claims until the server stops, then tells the rest that there is nothing.
 pub(super) async fn run(app: Arc<App>) {
-    let mut free_jobs = app.store.free_jobs();
     let mut stopping = app.stopping.clone();
     loop {
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => break,
             () = app.claims.came.notified() => {}
-            changed = free_jobs.changed() => if changed.is_err() { break },
+            () = app.store.free_jobs().came() => {}
         }
         run_once(&app).await;
     }
@@ -125,14 +126,16 @@ pub(super) async fn run(app: Arc<App>) {
 
 /// Tries every waiting claim once, in order.
 async fn run_once(app: &Arc<App>) {
+    // Before anything is read: what becomes free later counts for the next time.
+    let freed = app.store.free_jobs().take();
     let waiters = app.claims.take();
     if waiters.is_empty() {
         return;
     }
-    let wanted: Vec<_> = waiters.iter().map(|waiter| waiter.wanted.clone()).collect();
-    let given = match app.store.any_to_claim(&wanted) {
+    let wanted = waiters.iter().map(|waiter| (waiter.wanted.clone(), waiter.is_new)).collect();
+    let given = match app.store.any_to_claim(wanted, &freed).await {
         Ok(false) => Ok(Vec::new()),
-        Ok(true) => app.store.claim(waiters.iter().map(claimant).collect()).await,
+        Ok(true) => app.store.claim(waiters.iter().map(claimant).collect(), &freed).await,
         Err(error) => Err(error),
     };
     let given = match given {
@@ -151,7 +154,7 @@ async fn run_once(app: &Arc<App>) {
         match jobs.remove(&position) {
             Some(job) => hand_over(app, &waiter, job).await,
             None if waiter.once => drop(waiter.answer(Ok(None))),
-            None => rest.push(waiter),
+            None => rest.push(Waiter { is_new: false, ..waiter }),
         }
     }
     app.claims.put_back(rest);
@@ -164,7 +167,7 @@ fn claimant(waiter: &Waiter) -> Claimant {
         reply.as_ref().is_some_and(|reply| !reply.is_closed())
     };
     let (node, wanted, lease_s) = (waiter.node, waiter.wanted.clone(), waiter.lease_s);
-    Claimant { node, wanted, lease_s, is_there: Box::new(is_there) }
+    Claimant { node, wanted, is_first_try: waiter.is_new, lease_s, is_there: Box::new(is_there) }
 }
 
 /// Gives a claimant its job; one that hung up during the commit gives it back.

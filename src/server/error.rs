@@ -117,6 +117,21 @@ impl ApiError {
         self.status
     }
 
+    /// Gives the sentence for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Gives what is wrong field by field, if it says so.
+    pub(crate) fn errors(&self) -> Option<&Problems> {
+        self.errors.as_ref()
+    }
+
+    /// Gives its headers, to be sent in whatever form it is told.
+    pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
     /// Says whether it has this code.
     pub(crate) fn is(&self, code: &str) -> bool {
         self.code == code

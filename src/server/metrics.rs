@@ -11,7 +11,10 @@ use warp::http::StatusCode;
 
 use super::App;
 use super::error::ApiError;
+use super::pages::overview::SPANS;
 use super::routes::{ROUTES, Route};
+use crate::store;
+use crate::store::activity::Activity;
 use crate::store::stats::{Gauges, Histogram};
 
 /// Bounds of the time of a request, in microseconds.
@@ -49,7 +52,9 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: AtomicU64,
     requests_refused: AtomicU64,
     started: Instant,
-    gauges: Mutex<Option<Looked<Gauges>>>,
+    gauges: Kept<Gauges>,
+    /// What the overview shows, for each of its spans.
+    pub(crate) activity: [Kept<Activity>; SPANS],
     health: Mutex<Option<Looked<Result<(), String>>>>,
 }
 
@@ -58,6 +63,32 @@ pub(crate) struct Metrics {
 struct Looked<T> {
     until: Instant,
     what: T,
+}
+
+/// An answer of the database that takes time to give, and so is given again for a while: for the longer, the longer it
+/// took.
+#[derive(Debug)]
+pub(crate) struct Kept<T>(Mutex<Option<Looked<T>>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    /// Gives the answer that is kept, or asks anew. Any number of callers ask once.
+    pub(crate) async fn get(&self, ask: impl Future<Output = Result<T, store::Error>>) -> Result<T, ApiError> {
+        let mut kept = self.0.lock().await;
+        if let Some(looked) = kept.as_ref().filter(|looked| looked.until > Instant::now()) {
+            return Ok(looked.what.clone());
+        }
+        let began = Instant::now();
+        let what = ask.await?;
+        let rest = began.elapsed().saturating_mul(REST_PER_WORK).max(GAUGES_AGE_MAX);
+        *kept = Some(Looked { until: Instant::now() + rest, what: what.clone() });
+        Ok(what)
+    }
 }
 
 impl Default for Metrics {
@@ -73,7 +104,8 @@ impl Default for Metrics {
             connections_refused: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
             started: Instant::now(),
-            gauges: Mutex::new(None),
+            gauges: Kept::default(),
+            activity: Default::default(),
             health: Mutex::new(None),
         }
     }
@@ -149,16 +181,8 @@ pub(crate) async fn ready(app: &App) -> Result<(), String> {
 }
 
 /// Asks the database, unless it was asked a moment ago.
-async fn gauges(app: &App) -> Result<Gauges, ApiError> {
-    let mut kept = app.metrics.gauges.lock().await;
-    if let Some(looked) = kept.as_ref().filter(|looked| looked.until > Instant::now()) {
-        return Ok(looked.what.clone());
-    }
-    let began = Instant::now();
-    let what = app.store.gauges().await?;
-    let rest = began.elapsed().saturating_mul(REST_PER_WORK).max(GAUGES_AGE_MAX);
-    *kept = Some(Looked { until: Instant::now() + rest, what: what.clone() });
-    Ok(what)
+pub(crate) async fn gauges(app: &App) -> Result<Gauges, ApiError> {
+    app.metrics.gauges.get(app.store.gauges()).await
 }
 
 /// Writes everything in Prometheus' text format.

@@ -11,8 +11,10 @@ mod mail;
 mod metrics;
 mod openapi;
 pub mod owner;
+mod pages;
 mod passwords;
 mod request;
+mod router;
 pub mod routes;
 mod send;
 mod soft;
@@ -43,8 +45,9 @@ use auth::Tokens;
 use claims::Claims;
 use handlers::logs::LogHub;
 use metrics::Metrics;
+use pages::setup::Setup;
 use passwords::Passwords;
-use routes::Router;
+use router::Router;
 use soft::SoftState;
 use throttle::Throttle;
 use watch::Hub;
@@ -70,6 +73,8 @@ pub struct Settings {
     pub access_token_lifetime_s: u32,
     /// How long a refresh token is good for, in seconds.
     pub refresh_token_lifetime_s: u32,
+    /// How long a browser stays logged in without being used, in seconds; not 0.
+    pub session_lifetime_s: u32,
     /// The largest output, in bytes.
     pub output_bytes_max: Option<u64>,
     /// What uploads must leave free on the disk, in bytes.
@@ -103,6 +108,7 @@ impl Settings {
             admin_password: None,
             access_token_lifetime_s: 300,
             refresh_token_lifetime_s: 8 * 60 * 60,
+            session_lifetime_s: 8 * 60 * 60,
             output_bytes_max: None,
             headroom_bytes: 256 << 20,
             upload_bounds: Bounds::default(),
@@ -153,6 +159,7 @@ pub(crate) struct App {
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(in crate::server) setup: Setup,
     pub(crate) soft: SoftState,
     pub(crate) signs: tasks::SignsOfLife,
     pub(crate) claims: Claims,
@@ -161,6 +168,8 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
+    pub(crate) session_lifetime_s: u32,
+    pub(crate) has_tls: bool,
     pub(crate) keep_alive: Duration,
     pub(crate) default_notifications: Actions,
     pub(crate) clock: Arc<dyn Clock>,
@@ -227,6 +236,7 @@ pub struct Running {
     app: Arc<App>,
     address: SocketAddr,
     made_password: Option<String>,
+    setup_secret: Option<String>,
     tls: Option<tls::Tls>,
     stop: tokio::sync::watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -254,6 +264,8 @@ impl Running {
         let tokens = Tokens::open(&dir.join("token.key"), access_s, refresh_s).map_err(unusable)?;
         let passwords = Passwords::new();
         let made_password = make_first_user(&store, &passwords, settings.admin_password).await?;
+        let setup_secret = made_password.is_some().then(auth::random_hex::<32>).transpose();
+        let setup_secret = setup_secret.map_err(|error| StartError::FirstUser(error.to_string()))?;
         // No node could renew its lease while the server was away.
         store.renew_all_leases().await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let listener = tokio::net::TcpListener::bind(settings.listen)
@@ -272,6 +284,7 @@ impl Running {
             tokens,
             passwords,
             throttle: Throttle::default(),
+            setup: Setup::new(setup_secret.as_deref()),
             soft: SoftState::default(),
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
@@ -280,6 +293,8 @@ impl Running {
             limits: settings.limits,
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
+            session_lifetime_s: settings.session_lifetime_s,
+            has_tls: tls.is_some(),
             keep_alive: Duration::from_secs(settings.watch_keep_alive_s.max(1).into()),
             default_notifications: settings.default_notifications,
             clock: settings.clock,
@@ -293,7 +308,18 @@ impl Running {
         uploads::tidy_up(&app).await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let serving = tokio::spawn(listen::serve(listener, tls.clone(), app.clone(), DRAIN_MAX));
         let tasks = tokio::spawn(tasks::run(app.clone(), mailer));
-        Ok(Self { app, address, made_password, tls, stop, serving, tasks, _announcement: announcement, _lock: lock })
+        Ok(Self {
+            app,
+            address,
+            made_password,
+            setup_secret,
+            tls,
+            stop,
+            serving,
+            tasks,
+            _announcement: announcement,
+            _lock: lock,
+        })
     }
 
     /// Gives the address it listens on.
@@ -313,6 +339,12 @@ impl Running {
     /// Gives the first user's password, if this start made one up. It is kept nowhere else.
     pub fn made_password(&self) -> Option<&str> {
         self.made_password.as_deref()
+    }
+
+    /// Gives the path and query of the page where the first user's password is chosen, if this start made one up. It is
+    /// good until it is used, or somebody logs in, or the server ends.
+    pub fn setup_path(&self) -> Option<String> {
+        self.setup_secret.as_ref().map(|secret| format!("/setup?key={secret}"))
     }
 
     /// Lets the requests under way end, for up to 8 s, then closes everything.

@@ -19,6 +19,10 @@ use warp::reply::Response;
 use super::App;
 use super::auth::{self, Caller};
 use super::error::ApiError;
+use super::pages;
+use super::pages::form::{Form, Parts};
+use super::pages::guard::Asker;
+use super::pages::session::Session;
 use super::routes::{Cache, Route};
 use super::strict;
 use super::trace::Trace;
@@ -148,6 +152,14 @@ pub(crate) struct Call {
     pub(super) caller: Option<Caller>,
     /// The name that a login tries, for the audit log.
     pub(crate) tried: Option<String>,
+    /// The request's id, for entries of the audit log that a handler makes.
+    pub(crate) id: HeaderValue,
+    /// The session with which a page is called.
+    pub(crate) session: Option<Session>,
+    /// The form that came with it, if its body has been read.
+    pub(crate) form: Option<Form>,
+    /// The rest of a form with files, if its reading has begun.
+    pub(crate) parts: Option<Parts>,
     pub(crate) body: Body,
 }
 
@@ -221,7 +233,7 @@ fn object_of(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
 }
 
 /// Gives the media type of the body in lower case, without its parameters.
-fn media_type(headers: &HeaderMap) -> Option<String> {
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().unwrap_or("unreadable");
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
@@ -240,7 +252,13 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     let is_head = incoming.method == Method::HEAD;
     let speaks_tus = incoming.headers.contains_key(TUS_RESUMABLE);
     let mut trace = Trace::of(&incoming);
-    let mut response = guarded(respond(app.clone(), incoming, &mut trace)).await;
+    let asker = Asker::of(&incoming);
+    let result = guarded(respond(app.clone(), incoming, id.clone(), &mut trace)).await;
+    let mut response = match (result, asker.filter(|asker| asker.is_answered_by_a_page(trace.route))) {
+        (result, Some(asker)) => pages::guard::armoured(result.unwrap_or_else(|error| asker.refuse(error))),
+        (Ok(response), None) => response,
+        (Err(error), None) => error.into_response(),
+    };
     trace.keep(&app, &id, response.status()).await;
     trace.log(&app, &id, response.status(), began.elapsed());
     response.headers_mut().insert("x-request-id", id);
@@ -259,17 +277,14 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
     response
 }
 
-/// Turns whatever comes of a request's work into an answer, a panic too.
-async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Response {
-    match futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => ApiError::internal("a handler panicked").into_response(),
-    }
+/// Turns a panic of a request's work into an error of that request.
+async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Result<Response, ApiError> {
+    let result = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await;
+    result.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")))
 }
 
 /// Finds the route and goes through the checks up to the handler.
-async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result<Response, ApiError> {
+async fn respond(app: Arc<App>, incoming: Incoming, id: HeaderValue, trace: &mut Trace) -> Result<Response, ApiError> {
     let Incoming { method, path, query, headers, peer, hang_up, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
@@ -289,8 +304,24 @@ async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result
                 return Err(error);
             }
         };
-    let mut call =
-        Call { app, route, method, params, query, headers, peer, hang_up, upgrade, caller: None, tried: None, body };
+    let mut call = Call {
+        app,
+        route,
+        method,
+        params,
+        query,
+        headers,
+        peer,
+        hang_up,
+        upgrade,
+        caller: None,
+        tried: None,
+        id,
+        session: None,
+        form: None,
+        parts: None,
+        body,
+    };
     let result = handle(&mut call).await;
     (trace.caller, trace.tried) = (call.caller, call.tried.take());
     if let Err(error) = &result
@@ -309,6 +340,9 @@ async fn respond(app: Arc<App>, incoming: Incoming, trace: &mut Trace) -> Result
 /// The checks in their order: 401, 400 of the Node-Id, 404, 403; then the handler.
 async fn handle(call: &mut Call) -> Result<Response, ApiError> {
     auth::admit(call)?;
+    if call.route.is_page() {
+        pages::guard::check_origin(call).await?;
+    }
     (call.route.handler)(call).await
 }
 
@@ -401,12 +435,12 @@ mod tests {
                 }
                 panic!("a secret of the server")
             };
-            let response = guarded(work).await;
+            let response = guarded(work).await.unwrap_err().into_response();
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             let body = body_of(response).await;
             assert_eq!(body, serde_json::json!({"detail": "The server failed; its log says how.", "code": "internal"}));
         }
-        assert_eq!(guarded(async { no_content() }).await.status(), StatusCode::NO_CONTENT);
+        assert_eq!(guarded(async { no_content() }).await.unwrap().status(), StatusCode::NO_CONTENT);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use super::error::ApiError;
 use super::handlers::{
     auth, blobs, bundle, catalogue, claims, jobs, logs, nodes, outputs, status, templates, tokens, uploads, users,
 };
-use super::request::{Call, decimal};
+use super::pages;
+use super::request::Call;
 use super::watch::{sse, websocket};
 use crate::store::catalogue::{CATALOGUES, Catalogue};
 
@@ -91,6 +92,8 @@ pub(crate) enum Token {
     Header,
     /// There, or in `?access_token=`, for browsers that watch.
     HeaderOrQuery,
+    /// In the cookie of a session: a page for people, which answers in HTML and is no part of the API.
+    Cookie,
 }
 
 /// One row of the table.
@@ -116,11 +119,17 @@ pub struct Route {
 }
 
 impl Route {
-    /// Says whether it changes nothing, so that a token for reading may call it: a GET that caches may keep, a list, or
-    /// a download.
+    /// Says whether it changes nothing, so that a token for reading may call it: a GET that caches may keep, a list, a
+    /// preview, or a download.
     pub fn only_reads(&self) -> bool {
-        let reads_by_post = self.name.ends_with(".list") || self.name.ends_with(".download");
+        let reads_by_post = [".list", ".download", ".preview"].iter().any(|end| self.name.ends_with(end));
         reads_by_post || (self.cache == Cache::Usual && self.methods == GET)
+    }
+
+    /// Says whether it is a page for people: it takes a session's cookie and nothing else, and is told apart from the API
+    /// in how it refuses.
+    pub fn is_page(&self) -> bool {
+        self.token == Token::Cookie
     }
 
     /// Says whether it tells how the server is, which must be possible while the server is overloaded.
@@ -132,7 +141,10 @@ impl Route {
     pub(crate) fn is_audited(&self) -> bool {
         let is_of_staff = match self.who {
             Who::Staff | Who::StaffOrOneself | Who::StaffOrItself | Who::StaffOrCreator => true,
-            Who::User => self.name.starts_with("tokens."),
+            Who::User => {
+                let own = ["tokens.", "pages.account."];
+                own.iter().any(|beginning| self.name.starts_with(beginning))
+            }
             // Outputs are added by nodes, many a second; each is a row with its creator anyway.
             Who::StaffOrHolder | Who::StaffOrLoopback => false,
             Who::Anyone | Who::Oneself | Who::Node | Who::NodeForWorkable | Who::Holder | Who::HolderOrWorker => false,
@@ -184,6 +196,18 @@ fn verb(
     Route { cache: Cache::Never, ..row(name, methods, path, who, target, handler) }
 }
 
+/// Makes a row of the pages. Caches are told by the pages themselves.
+fn page(
+    name: &'static str,
+    methods: &'static [Method],
+    path: &'static str,
+    who: Who,
+    target: Target,
+    handler: Handler,
+) -> Route {
+    Route { token: Token::Cookie, ..row(name, methods, path, who, target, handler) }
+}
+
 /// Gives the whole table.
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
@@ -196,6 +220,49 @@ fn table() -> Vec<Route> {
         row("metrics", GET, "/metrics", W::StaffOrLoopback, T::None, |c| Box::pin(status::metrics(c))),
         row("openapi", GET, "/v1/openapi.json", W::Anyone,  T::None, |c| Box::pin(status::openapi(c))),
         row("audit",   GET, "/v1/audit", W::Staff,          T::None, |c| Box::pin(tokens::audit(c))),
+
+        page("pages.overview", GET, "/",              W::User,   T::None, |c| Box::pin(pages::overview::show(c))),
+        page("pages.overview.live", GET, "/overview/live", W::User, T::None, |c| Box::pin(pages::overview::live(c))),
+        page("pages.setup",   GET,  "/setup",         W::Anyone, T::None, |c| Box::pin(pages::setup::show(c))),
+        page("pages.set_up",  POST, "/setup",         W::Anyone, T::None, |c| Box::pin(pages::setup::choose(c))),
+        page("pages.asset",   GET,  "/assets/{name}", W::Anyone, T::None, |c| Box::pin(pages::assets::serve(c))),
+        page("pages.login",   GET,  "/login",         W::Anyone, T::None, |c| Box::pin(pages::login::show(c))),
+        page("pages.log_in",  POST, "/login",         W::Anyone, T::None, |c| Box::pin(pages::login::log_in(c))),
+        page("pages.log_out", POST, "/logout",        W::User,   T::None, |c| Box::pin(pages::login::log_out(c))),
+        page("pages.jobs",    GET,  "/jobs",          W::User,   T::None, |c| Box::pin(pages::jobs::list(c))),
+        page("pages.jobs.live",  GET, "/jobs/live",   W::User,   T::None, |c| Box::pin(pages::jobs::live(c))),
+        page("pages.jobs.preview", POST, "/jobs/preview", W::Staff, T::None, |c| Box::pin(pages::jobs::chosen::preview(c))),
+        page("pages.jobs.chosen", POST, "/jobs/chosen", W::Staff, T::None, |c| Box::pin(pages::jobs::chosen::carry_out(c))),
+        page("pages.jobs.count", GET, "/jobs/count",  W::User,   T::None, |c| Box::pin(pages::jobs::count(c))),
+
+        page("pages.job",          GET,  "/jobs/{pk}",          W::User, T::Job, |c| Box::pin(pages::job::show(c))),
+        page("pages.job.live",     GET,  "/jobs/{pk}/live",     W::User, T::Job, |c| Box::pin(pages::job::live::follow(c))),
+        page("pages.job.log",      GET,  "/jobs/{pk}/log",      W::User, T::Job, |c| Box::pin(logs::read(c))),
+        page("pages.job.manifest", GET,  "/jobs/{pk}/manifest", W::User, T::Job, |c| Box::pin(bundle::manifest(c))),
+        page("pages.job.archive",  GET,  "/jobs/{pk}/archive",  W::User, T::Job, |c| Box::pin(bundle::archive(c))),
+        page("pages.job.unhold",   POST, "/jobs/{pk}/unhold",   W::StaffOrCreator, T::Job, |c| Box::pin(pages::job::unhold(c))),
+        page("pages.output",       GET,  "/outputs/{pk}",       W::User, T::Output, |c| Box::pin(pages::preview::show(c))),
+        page("pages.output.image", GET,  "/outputs/{pk}/image", W::User, T::Output, |c| Box::pin(pages::preview::image(c))),
+        page("pages.output.download", GET, "/outputs/{pk}/download", W::User, T::Output, |c| Box::pin(outputs::download(c))),
+        page("pages.blob",         GET,  "/blobs/{sha256}",     W::User, T::None, |c| Box::pin(blobs::get(c))),
+
+        page("pages.submit",       GET,  "/submit",             W::User, T::None, |c| Box::pin(pages::submit::list(c))),
+        page("pages.submit.form",  GET,  "/submit/{pk}",        W::User, T::Template, |c| Box::pin(pages::submit::show_form(c))),
+        page("pages.submit.send",  POST, "/submit/{pk}",        W::User, T::Template, |c| Box::pin(pages::submit::send(c))),
+        page("pages.upload",       POST, "/uploads",            W::User, T::None, |c| Box::pin(pages::submit::upload(c))),
+        page("pages.nodes",        GET,  "/nodes",              W::User, T::None, |c| Box::pin(pages::nodes::list(c))),
+        page("pages.nodes.live",   GET,  "/nodes/live",         W::User, T::None, |c| Box::pin(pages::nodes::live(c))),
+        page("pages.node",         GET,  "/nodes/{pk}",         W::User, T::Node, |c| Box::pin(pages::nodes::show(c))),
+        page("pages.node.live",    GET,  "/nodes/{pk}/live",    W::User, T::Node, |c| Box::pin(pages::nodes::live_one(c))),
+        page("pages.users",        GET,  "/users",              W::Staff, T::None, |c| Box::pin(pages::people::list(c))),
+        page("pages.users.create", POST, "/users",              W::Staff, T::None, |c| Box::pin(pages::people::create(c))),
+        page("pages.user",         GET,  "/users/{pk}",         W::Staff, T::User, |c| Box::pin(pages::people::show(c))),
+        page("pages.user.change",  POST, "/users/{pk}",         W::Staff, T::User, |c| Box::pin(pages::people::change(c))),
+        page("pages.user.tokens",  POST, "/users/{pk}/tokens",  W::Staff, T::User, |c| Box::pin(pages::people::tokens::make_for_another(c))),
+        page("pages.account",      GET,  "/account",            W::User, T::None, |c| Box::pin(pages::people::account::show(c))),
+        page("pages.account.password", POST, "/account/password", W::User, T::None, |c| Box::pin(pages::people::account::change_password(c))),
+        page("pages.account.tokens", POST, "/account/tokens",   W::User, T::None, |c| Box::pin(pages::people::tokens::make_for_oneself(c))),
+        page("pages.tokens.revoke", POST, "/tokens/{pk}/revoke", W::StaffOrOneself, T::Token, |c| Box::pin(pages::people::tokens::revoke(c))),
 
         row("auth.obtain",  POST, "/v1/auth/obtain",  W::Anyone, T::None, |c| Box::pin(auth::obtain(c))),
         row("auth.refresh", POST, "/v1/auth/refresh", W::Anyone, T::None, |c| Box::pin(auth::refresh(c))),
@@ -311,143 +378,3 @@ fn table() -> Vec<Route> {
 
 /// The table, made once.
 pub static ROUTES: std::sync::LazyLock<Vec<Route>> = std::sync::LazyLock::new(table);
-
-/// The rows that share a path.
-#[derive(Debug, Default)]
-struct PathRows {
-    rows: Vec<&'static Route>,
-}
-
-impl PathRows {
-    /// Names the methods for `Allow`; HEAD goes with GET where GET only reads.
-    fn allowed(&self) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for route in self.rows.iter().filter(|route| !route.upgrades) {
-            for method in route.methods {
-                names.push(method.as_str());
-                if *method == Method::GET && route.cache == Cache::Usual {
-                    names.push("HEAD");
-                }
-            }
-        }
-        names.join(", ")
-    }
-}
-
-/// Finds rows by path and method.
-#[derive(Debug)]
-pub(crate) struct Router(matchit::Router<PathRows>);
-
-impl Router {
-    /// Builds the router over the table.
-    ///
-    /// # Errors
-    /// When two paths of the table clash, which is a mistake in the table; a test builds it.
-    pub(crate) fn new() -> Result<Self, String> {
-        let mut by_path: std::collections::BTreeMap<&str, PathRows> = std::collections::BTreeMap::new();
-        for route in ROUTES.iter() {
-            by_path.entry(&route.path).or_default().rows.push(route);
-        }
-        let mut router = matchit::Router::new();
-        for (path, rows) in by_path {
-            router.insert(path, rows).map_err(|error| format!("the path {path} clashes: {error}"))?;
-        }
-        Ok(Self(router))
-    }
-
-    /// Finds the row for a request, with the path's parameters decoded.
-    ///
-    /// # Errors
-    /// 404 when no path fits or its key is no key, 405 when the path is known but not the method, 400 when a
-    /// parameter is no UTF-8 text.
-    pub(crate) fn find(
-        &self,
-        method: &Method,
-        path: &str,
-        asks_for_websocket: bool,
-    ) -> Result<(&'static Route, Vec<String>), ApiError> {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let found = self.0.at(path).map_err(|_| ApiError::no_such_path())?;
-        let params: Vec<Option<String>> = found.params.iter().map(|(_, text)| decode(text)).collect();
-        let some_row = found.value.rows.first().ok_or_else(ApiError::no_such_path)?;
-        let named_by_key = found.params.iter().next().is_some_and(|(name, _)| matches!(name, "pk" | "key"));
-        if named_by_key {
-            let key = params.first().and_then(Option::as_deref);
-            let is_key = match some_row.target {
-                Target::User => {
-                    key.is_some_and(|key| !key.bytes().all(|b| b.is_ascii_digit()) || decimal(key).is_some())
-                }
-                _ => key.and_then(decimal).is_some(),
-            };
-            if !is_key {
-                return Err(ApiError::no_such_path());
-            }
-        }
-        let wanted = |route: &&&'static Route| {
-            route.methods.contains(method)
-                || (*method == Method::HEAD && route.cache == Cache::Usual && route.methods.contains(&Method::GET))
-        };
-        // A path that takes no upgrade answers as if none had been asked for.
-        let of_its_kind = found.value.rows.iter().filter(wanted);
-        let Some(route) = of_its_kind.max_by_key(|route| route.upgrades == asks_for_websocket) else {
-            return Err(ApiError::method_not_allowed(&found.value.allowed()));
-        };
-        let params = params.into_iter().collect::<Option<Vec<_>>>();
-        let params = params.ok_or_else(|| ApiError::bad_request("bad_path", "The path is not UTF-8 text."))?;
-        Ok((route, params))
-    }
-}
-
-/// Decodes a parameter of the path; `None` when it is not UTF-8.
-fn decode(text: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_builds_and_its_names_are_unique() {
-        Router::new().unwrap();
-        let mut names: Vec<&str> = ROUTES.iter().map(|route| route.name.as_ref()).collect();
-        names.sort_unstable();
-        let count = names.len();
-        names.dedup();
-        assert_eq!(names.len(), count);
-    }
-
-    #[test]
-    fn a_method_has_one_row_per_path() {
-        for (index, one) in ROUTES.iter().enumerate() {
-            for other in
-                ROUTES.iter().skip(index + 1).filter(|other| other.path == one.path && other.upgrades == one.upgrades)
-            {
-                assert!(one.methods.iter().all(|m| !other.methods.contains(m)), "{} and {}", one.name, other.name);
-            }
-        }
-    }
-
-    #[test]
-    fn paths_are_told_apart() {
-        let router = Router::new().unwrap();
-        let name = |method: Method, path: &str| match router.find(&method, path, false) {
-            Ok((route, params)) => format!("{} {params:?}", route.name),
-            Err(error) => error.status().as_u16().to_string(),
-        };
-        assert_eq!(name(Method::POST, "/v1/jobs/list/"), "jobs.list []");
-        assert_eq!(name(Method::GET, "/v1/jobs/7"), r#"jobs.retrieve ["7"]"#);
-        assert_eq!(name(Method::GET, "/v1/jobs/7/outputs/a%2Fb/info"), r#"jobs.get_output ["7", "a/b", "info"]"#);
-        assert_eq!(name(Method::GET, "/v1/users/ada"), r#"users.retrieve ["ada"]"#);
-        assert_eq!(name(Method::HEAD, "/v1/jobs/7"), r#"jobs.retrieve ["7"]"#);
-        for path in ["/", "/v1/jobs/abc", "/v1//jobs/list", "/V1/jobs/1", "/v1/jobs/list/extra", "/v1/jobs/1/outputs/x"]
-        {
-            assert_eq!(name(Method::GET, path), "404", "{path}");
-        }
-        assert_eq!(name(Method::GET, "/v1/users/99999999999999999999"), "404");
-        // A HEAD must not take a job, although GET does.
-        assert_eq!(name(Method::HEAD, "/v1/jobs/7/acquire"), "405");
-        assert_eq!(name(Method::POST, "/v1/jobs/create"), "405");
-        assert_eq!(name(Method::POST, "/v1/jobs/7/outputs/%FF/x"), "400");
-    }
-}

@@ -46,18 +46,14 @@ impl Trace {
         if !is_login && !is_of_staff {
             return;
         }
+        let tried = self.tried.take();
         let entry = NewEntry {
-            user: self.caller.map(|caller| caller.user),
-            tried: self.tried.take(),
-            address: self.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default(),
-            action: route.name.to_string(),
+            tried,
             target: format!("{} {}", self.method, self.path),
             status: status.as_u16(),
-            request: id.to_str().unwrap_or_default().to_owned(),
+            ..entry(self.caller, self.peer, id, &route.name)
         };
-        if let Err(error) = app.store.audit(entry).await {
-            tracing::error!(%error, action = %route.name, "an entry of the audit log could not be kept");
-        }
+        keep(app, vec![entry]).await;
     }
 
     /// Counts the request and writes its line.
@@ -75,5 +71,27 @@ impl Trace {
             us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
             "request"
         );
+    }
+}
+
+/// Begins an entry of the audit log: who does what, from where, in which request. What it is done to, and how that ends,
+/// is to be added.
+pub(crate) fn entry(caller: Option<Caller>, peer: Option<SocketAddr>, id: &HeaderValue, action: &str) -> NewEntry {
+    NewEntry {
+        user: caller.map(|caller| caller.user),
+        tried: None,
+        address: peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default(),
+        action: action.to_owned(),
+        target: String::new(),
+        status: 0,
+        request: id.to_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Keeps entries, or says in the log that they could not be kept.
+pub(crate) async fn keep(app: &App, entries: Vec<NewEntry>) {
+    let Some(action) = entries.first().map(|entry| entry.action.clone()) else { return };
+    if let Err(error) = app.store.audit_all(entries).await {
+        tracing::error!(%error, action, "entries of the audit log could not be kept");
     }
 }

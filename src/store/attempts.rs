@@ -31,9 +31,7 @@ pub(super) fn follow(
     let number = standing.attempts.number;
     match change.transition {
         Transition::Acquire => {
-            connection
-                .prepare_cached("UPDATE jobs SET attempt = ?2 WHERE pk = ?1")?
-                .execute(params![job, number + 1])?;
+            // The job's own number went up with its phase.
             connection
                 .prepare_cached("INSERT INTO job_attempts (job, number, node, acquired) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![job, number + 1, node, tx.now()])?;
@@ -76,7 +74,7 @@ pub(super) fn follow(
         retry(tx, job, standing, &change.next)?;
     }
     if matches!(change.next, State::Created { holder: None }) {
-        tx.note_free_job();
+        tx.note_free_job(job);
     }
     Ok(())
 }
@@ -140,8 +138,8 @@ impl Store {
             let mut let_go = connection.prepare_cached("UPDATE jobs SET on_hold = 0 WHERE pk = ?1 AND on_hold = 1")?;
             for job in family(connection, job)? {
                 let_go.execute([job])?;
+                tx.note_free_job(job);
             }
-            tx.note_free_job();
             read(connection, job)?.ok_or(Error::NotFound)
         })
         .await

@@ -8,7 +8,7 @@
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
-use super::{Error, Store, found};
+use super::{Error, Store, WriteTx, found};
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 use crate::wire::audit::AuditEntry;
@@ -92,45 +92,52 @@ fn newest(connection: &Connection) -> Result<(i64, String), Error> {
     Ok(found(row)?.unwrap_or_else(|| (0, BEFORE_ALL.to_owned())))
 }
 
+fn append(tx: &WriteTx<'_>, new: NewEntry) -> Result<(), Error> {
+    let connection = tx.connection();
+    let NewEntry { user, tried, address, action, target, status, request } = new;
+    let username: Option<String> = match user {
+        None => None,
+        Some(user) => found(
+            connection.prepare_cached("SELECT username FROM users WHERE pk = ?1")?.query_row([user], |row| row.get(0)),
+        )?,
+    };
+    let (last, before) = newest(connection)?;
+    let mut entry = AuditEntry {
+        pk: last + 1,
+        time: tx.now(),
+        user,
+        username: username.or(tried).unwrap_or_default(),
+        address,
+        action,
+        target,
+        status: status.into(),
+        request,
+        hash: String::new(),
+    };
+    entry.hash = hash_after(&before, &entry);
+    let AuditEntry { pk, time, user, username, address, action, target, status, request, hash } = entry;
+    let sql = format!("INSERT INTO audit ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+    connection
+        .prepare_cached(&sql)?
+        .execute(params![pk, time, user, username, address, action, target, status, request, hash])?;
+    Ok(())
+}
+
 impl Store {
     /// Appends an entry.
     ///
     /// # Errors
     /// When it can't be kept.
     pub async fn audit(&self, new: NewEntry) -> Result<(), Error> {
-        self.write_freeing(move |tx| {
-            let connection = tx.connection();
-            let NewEntry { user, tried, address, action, target, status, request } = new;
-            let username: Option<String> = match user {
-                None => None,
-                Some(user) => found(
-                    connection
-                        .prepare_cached("SELECT username FROM users WHERE pk = ?1")?
-                        .query_row([user], |row| row.get(0)),
-                )?,
-            };
-            let (last, before) = newest(connection)?;
-            let mut entry = AuditEntry {
-                pk: last + 1,
-                time: tx.now(),
-                user,
-                username: username.or(tried).unwrap_or_default(),
-                address,
-                action,
-                target,
-                status: status.into(),
-                request,
-                hash: String::new(),
-            };
-            entry.hash = hash_after(&before, &entry);
-            let AuditEntry { pk, time, user, username, address, action, target, status, request, hash } = entry;
-            let sql = format!("INSERT INTO audit ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
-            connection
-                .prepare_cached(&sql)?
-                .execute(params![pk, time, user, username, address, action, target, status, request, hash])?;
-            Ok(())
-        })
-        .await
+        self.audit_all(vec![new]).await
+    }
+
+    /// Appends entries, all of them or none.
+    ///
+    /// # Errors
+    /// When they can't be kept.
+    pub async fn audit_all(&self, all: Vec<NewEntry>) -> Result<(), Error> {
+        self.write_freeing(move |tx| all.into_iter().try_for_each(|new| append(tx, new))).await
     }
 
     /// Reads entries, oldest first.

@@ -131,7 +131,8 @@ pub(super) fn insert(tx: &WriteTx<'_>, new: &NewJob, kind: Kind, place: Option<P
         description,
         data: "{}",
     };
-    events::append(tx, &created)?;
-    tx.note_free_job();
+    // The making of a job is told to watchers alone.
+    events::append(tx, &created, false)?;
+    tx.note_free_job(pk);
     Ok(pk)
 }

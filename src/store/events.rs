@@ -24,8 +24,8 @@ pub(super) struct NewEvent<'a> {
     pub(super) data: &'a str,
 }
 
-/// Appends an event, and sees to the notifications that it calls for.
-pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>) -> Result<(), Error> {
+/// Appends an event, and sees to the notifications that it calls for; `asked` says whether the job asked for any itself.
+pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>, asked: bool) -> Result<(), Error> {
     let NewEvent { job, transition, node, progress, error, description, data } = event;
     let connection = tx.connection();
     connection
@@ -35,7 +35,7 @@ pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>) -> Result<(), Error
         )?
         .execute(params![job, tx.now(), transition, node, progress, error, description, data])?;
     tx.note_event(connection.last_insert_rowid());
-    notify::tell(tx, event)
+    notify::tell(tx, event, asked)
 }
 
 /// An event as watchers are told of it.

@@ -60,6 +60,11 @@ impl<T> Selection<T> {
         self.query.only(pk)
     }
 
+    /// Builds the statement for the keys of the first `max` rows.
+    pub(super) fn keys(&self, max: u32) -> Statement {
+        self.query.page("t.pk", self.query.start(), Some(max))
+    }
+
     /// Gives the spec.
     pub fn spec(&self) -> &Spec {
         &self.spec
@@ -107,6 +112,19 @@ impl Store {
         let query = selection.query.clone();
         self.read_long(move |connection| {
             let Statement { sql, params } = query.count();
+            Ok(connection.prepare_cached(&sql)?.query_row(params_from_iter(params), |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Counts the rows that pass, but none beyond the first `max` and one more.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn count_up_to<T: Send + 'static>(&self, selection: &Selection<T>, max: u32) -> Result<i64, Error> {
+        let query = selection.query.clone();
+        self.read_long(move |connection| {
+            let Statement { sql, params } = query.count_up_to(max);
             Ok(connection.prepare_cached(&sql)?.query_row(params_from_iter(params), |row| row.get(0))?)
         })
         .await

@@ -82,14 +82,14 @@ impl Store {
 }
 
 /// Gives how many bytes were written to a log.
-fn end_of(connection: &Connection, job: JobId, attempt: i64) -> Result<i64, Error> {
+pub(super) fn end_of(connection: &Connection, job: JobId, attempt: i64) -> Result<i64, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT start + length(bytes) FROM job_logs WHERE job = ?1 AND attempt = ?2 ORDER BY start DESC LIMIT 1",
     )?;
     Ok(found(statement.query_row(params![job, attempt], |row| row.get(0)))?.unwrap_or(0))
 }
 
-fn read(connection: &Connection, job: JobId, attempt: i64, after: i64) -> Result<LogPart, Error> {
+pub(super) fn read(connection: &Connection, job: JobId, attempt: i64, after: i64) -> Result<LogPart, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT start, bytes FROM job_logs WHERE job = ?1 AND attempt = ?2 AND start + length(bytes) > ?3 ORDER BY start",
     )?;

@@ -4,6 +4,7 @@
 //! connections (`readers.rs`). Then one file per table.
 
 pub mod access;
+pub mod activity;
 pub mod attempts;
 pub mod audit;
 pub mod blobs;
@@ -12,6 +13,7 @@ pub mod catalogue;
 pub mod claims;
 mod columns;
 pub mod create;
+pub mod deeds;
 pub mod due;
 pub mod error;
 pub mod events;
@@ -31,13 +33,15 @@ mod references;
 mod reserve;
 pub mod retention;
 mod seed;
+pub mod sessions;
 pub mod stats;
 pub mod templates;
+pub mod timeline;
 pub mod tokens;
 pub mod uploads;
 pub mod users;
 pub mod values;
-mod workflow;
+pub mod workflow;
 mod writer;
 
 use std::path::Path;
@@ -124,8 +128,8 @@ impl Store {
         self.writer.events()
     }
 
-    /// Gives a way to wait for a commit after which there may be a job to claim.
-    pub fn free_jobs(&self) -> watch::Receiver<u64> {
+    /// Gives the jobs that commits made free, and a way to wait for one.
+    pub fn free_jobs(&self) -> &claims::FreeJobs {
         self.writer.free_jobs()
     }
 

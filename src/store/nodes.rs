@@ -6,7 +6,7 @@ use super::access::has;
 use super::error::is_unique_violation;
 use super::filter::NODES;
 use super::list::Listing;
-use super::{Error, Store, found};
+use super::{Error, Store, found, jobs};
 use crate::domain::fields::Problems;
 use crate::domain::ids::{NodeId, UserId};
 use crate::domain::time::Timestamp;
@@ -58,6 +58,26 @@ impl Store {
     /// Reads a node.
     pub fn node(&self, pk: NodeId) -> Result<Option<wire::Node>, Error> {
         self.read(|connection| read(connection, pk))
+    }
+
+    /// Reads the newest jobs that each of some nodes held last, at most `max` of each.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn last_jobs_of(&self, nodes: Vec<NodeId>, max: u32) -> Result<Vec<Vec<wire::Job>>, Error> {
+        self.read_long(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT pk FROM jobs WHERE node = ?1 AND deletion_time IS NULL ORDER BY pk DESC LIMIT ?2",
+            )?;
+            let mut found = Vec::with_capacity(nodes.len());
+            for node in nodes {
+                let keys = statement.query_map(params![node, max], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+                let jobs = keys.into_iter().filter_map(|job| jobs::read(connection, job).transpose());
+                found.push(jobs.collect::<Result<_, _>>()?);
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// Makes a node.

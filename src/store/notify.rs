@@ -1,11 +1,10 @@
 //! Decides, inside the transaction that makes a transition, who is told of it besides the watchers: a line for the log,
 //! written after the commit, or an e-mail, queued in the same transaction (contract §10).
 
-use rusqlite::params;
 use serde_json::value::RawValue;
 
 use super::events::NewEvent;
-use super::{Error, WriteTx, found, mail};
+use super::{Error, WriteTx, mail};
 use crate::domain::ids::JobId;
 use crate::domain::lifecycle::Transition;
 use crate::domain::notification::{Actions, Means, Message, Requested, effective, render};
@@ -55,20 +54,16 @@ impl Notice {
 }
 
 /// Sees to the notifications that an event calls for. A job that asked for nothing, under defaults that are for the
-/// watchers only, costs one look by key.
-pub(super) fn tell(tx: &WriteTx<'_>, event: &NewEvent<'_>) -> Result<(), Error> {
-    if event.transition == Transition::Create {
+/// watchers only, costs nothing.
+pub(super) fn tell(tx: &WriteTx<'_>, event: &NewEvent<'_>, has_asked: bool) -> Result<(), Error> {
+    let telling = tx.telling();
+    if event.transition == Transition::Create || !(has_asked || telling.defaults_speak) {
         return Ok(());
     }
-    let telling = tx.telling();
-    let row: Option<(String, bool)> = found(
-        tx.connection()
-            .prepare_cached(
-                "SELECT notifications, parent IS NOT NULL FROM jobs WHERE pk = ?1 AND (?2 OR notifications <> '{}')",
-            )?
-            .query_row(params![event.job, telling.defaults_speak], |row| Ok((row.get(0)?, row.get(1)?))),
-    )?;
-    let Some((asked, has_parent)) = row else { return Ok(()) };
+    let (asked, has_parent): (String, bool) = tx
+        .connection()
+        .prepare_cached("SELECT notifications, parent IS NOT NULL FROM jobs WHERE pk = ?1")?
+        .query_row([event.job], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let broken = |error| Error::Broken(format!("what job {} asked of notifications can't be read: {error}", event.job));
     let asked = Requested::from_json(&asked).map_err(broken)?;
     let actions = effective(&telling.defaults, asked.own.as_ref());

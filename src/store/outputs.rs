@@ -30,6 +30,23 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<wire::Output> {
     })
 }
 
+/// An output of a job that has finished, as it is offered to other jobs.
+#[derive(Debug, Clone)]
+pub struct FinishedOutput {
+    /// Its key.
+    pub pk: OutputId,
+    /// Its name.
+    pub name: String,
+    /// Its type, as it was given.
+    pub type_name: String,
+    /// Its size, in bytes.
+    pub size: i64,
+    /// The job that it is of.
+    pub job: JobId,
+    /// What that is called: its description, or its template.
+    pub title: String,
+}
+
 /// Says how outputs are listed.
 pub fn listing() -> Listing<wire::Output> {
     Listing::new(&JOB_OUTPUTS, COLUMNS, from_row)
@@ -109,6 +126,27 @@ impl Store {
     /// `Refused` when the job's standing does not allow it any more, `DuplicateOutput` when other bytes have the name.
     pub async fn add_output(&self, new: NewOutput, by: Adder) -> Result<wire::Output, Error> {
         self.write(move |tx| add(tx, new, by)).await
+    }
+
+    /// Reads the newest outputs of jobs that have finished, `max` at the most.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn newest_finished_outputs(&self, max: u32) -> Result<Vec<FinishedOutput>, Error> {
+        self.read_long(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT o.pk, o.name, o.type, o.size, o.job, iif(trim(j.description) = '', t.name, j.description)
+                 FROM (SELECT * FROM job_outputs WHERE deletion_time IS NULL ORDER BY pk DESC LIMIT ?1) AS o
+                 JOIN jobs AS j ON j.pk = o.job JOIN job_templates AS t ON t.pk = j.template
+                 WHERE j.phase = 'finished' AND j.deletion_time IS NULL ORDER BY o.pk DESC",
+            )?;
+            let rows = statement.query_map([max], |row| {
+                let (pk, name, type_name) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(FinishedOutput { pk, name, type_name, size: row.get(3)?, job: row.get(4)?, title: row.get(5)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Reads an output, deleted or not; `None` when there is none.

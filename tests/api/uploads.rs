@@ -299,21 +299,26 @@ async fn an_upload_that_is_given_up_is_gone() {
 async fn two_pieces_at_once_are_one_and_a_refusal() {
     let lab = Lab::shared().await;
     let held = lab.started().await;
-    let at = place(&begin(&lab, held, "o", 8).await.expect(201));
-    let slow = lab.head("PATCH", &at, crate::harness::USER).await;
-    let slow = format!(
-        "{slow}Node-Id: {}\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n\
-         Content-Type: application/offset+octet-stream\r\nContent-Length: 8\r\n\r\nda",
-        held.node
-    );
-    let mut connection = lab.raw();
-    connection.send(slow);
-    // The slow one has its turn when the other is refused.
-    let mut refused = piece(&lab, held, &at, 0, b"").await;
     let end = crate::harness::deadline();
-    while refused.status == 204 && std::time::Instant::now() < end {
-        refused = piece(&lab, held, &at, 0, b"").await;
-    }
+    // The slow one has its turn when the other is refused. If it came while the other had it, it was refused itself.
+    let (at, mut connection, refused) = 'tries: loop {
+        let at = place(&begin(&lab, held, &lab.unique("o"), 8).await.expect(201));
+        let slow = lab.head("PATCH", &at, crate::harness::USER).await;
+        let slow = format!(
+            "{slow}Node-Id: {}\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n\
+             Content-Type: application/offset+octet-stream\r\nContent-Length: 8\r\n\r\nda",
+            held.node
+        );
+        let mut connection = lab.raw();
+        connection.send(slow);
+        for _ in 0..50 {
+            let other = piece(&lab, held, &at, 0, b"").await;
+            if other.status == 423 {
+                break 'tries (at, connection, other);
+            }
+        }
+        assert!(std::time::Instant::now() < end, "the slow one never had its turn");
+    };
     assert_eq!(refused.header("retry-after"), Some("1"));
     refused.refuses(423, "upload_busy");
     tus(&lab, "DELETE", &at).await.refuses(423, "upload_busy");

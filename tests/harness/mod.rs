@@ -1,5 +1,6 @@
 //! What the tests are written in: a server, a small language of requests, a dump of the data directory.
 
+mod browser;
 mod command;
 pub(crate) mod dump;
 mod lab;
@@ -10,14 +11,17 @@ mod request;
 #[expect(dead_code, unreachable_pub, reason = "it is shared with tests beside the code, which need other parts of it")]
 pub(crate) mod smtp;
 mod strace;
+mod visitor;
 mod watcher;
 mod worker;
 
+pub(crate) use browser::Browser;
 pub(crate) use command::{Person, Ran};
 pub(crate) use lab::{ADMIN, Held, Lab, OTHER, USER, document};
 pub(crate) use process::{PASSWORD, Server, Setup, binary, deadline, until};
 pub(crate) use proxy::Proxy;
 pub(crate) use request::{Reply, Request};
 pub(crate) use strace::Recorder;
+pub(crate) use visitor::{Visitor, attribute, form};
 pub(crate) use watcher::{Events, Piece, Said, Socket};
 pub(crate) use worker::{Hands, Worker, shell_template};

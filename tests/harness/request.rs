@@ -130,6 +130,9 @@ impl Reply {
         if self.status < 400 || is_head {
             return;
         }
+        if !self.what.contains(" /v1") && self.header("content-security-policy").is_some() {
+            return self.check_page();
+        }
         assert_eq!(self.header("content-type"), Some("application/json"), "{self}");
         let body = self.json();
         let body = body.as_object().unwrap_or_else(|| panic!("the error is no object: {self}"));
@@ -146,6 +149,17 @@ impl Reply {
             let texts = |list: &Value| list.as_array().is_some_and(|l| !l.is_empty() && l.iter().all(Value::is_string));
             assert!(!errors.is_empty() && errors.values().all(texts), "errors is not {{field: [text]}}: {self}");
         }
+        self.shows_nothing_internal();
+    }
+
+    /// Checks a page that says no: it is HTML, save for a script that is sent to the log-in.
+    fn check_page(&self) {
+        let is_html = self.header("content-type") == Some("text/html; charset=utf-8");
+        assert!(is_html || self.header("hx-redirect").is_some(), "{self}");
+        self.shows_nothing_internal();
+    }
+
+    fn shows_nothing_internal(&self) {
         let text = self.text().to_lowercase();
         for internal in ["sqlite", "rusqlite", "panicked", ".rs:", "labrun.db", "unwrap", "select ", "constraint"] {
             assert!(!text.contains(internal), "the error shows {internal:?}: {self}");

@@ -133,6 +133,31 @@ async fn waiting_claims_are_served_in_order_of_arrival() {
 }
 
 #[tokio::test]
+async fn a_waiting_claim_hears_of_jobs_that_were_there_before_but_not_to_be_had() {
+    let lab = Lab::start();
+    let (template, filter) = own(&lab).await;
+    let renamed = json!({"expressions": [{"type": "exact", "field": "template", "value": template},
+                                         {"type": "exact", "field": "description", "value": "ready"}]});
+    let job = make(&lab, template, json!({"hold": true})).await;
+    let node = lab.node(USER).await;
+    let path = format!("/v1/jobs/{job}");
+    for change in ["unhold", "reinstate", "rename"] {
+        let wanted = if change == "rename" { &renamed } else { &filter };
+        if change == "reinstate" {
+            lab.delete(&path).by(ADMIN).await.expect(204);
+        }
+        let mut waiting = wait_in_line(&lab, node, wanted).await;
+        match change {
+            "unhold" => lab.post(&format!("{path}/unhold")).by(ADMIN).await.expect(200),
+            "reinstate" => lab.delete(&format!("{path}/reinstate")).by(ADMIN).await.expect(200),
+            _ => lab.patch(&path).by(ADMIN).json(json!({"description": "ready"})).await.expect(200),
+        };
+        assert_eq!(waiting.reply().expect("an answer").expect(200).pk(), job, "{change}");
+        lab.act(Held { job, node }, "release").await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn priority_goes_before_age_and_labels_can_be_asked_for() {
     let lab = Lab::start();
     let (template, filter) = own(&lab).await;

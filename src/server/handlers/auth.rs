@@ -7,6 +7,7 @@ use crate::domain::fields::{Fields, Problems, text};
 use crate::server::auth::{TokenKind, check_token};
 use crate::server::error::ApiError;
 use crate::server::request::{Call, ok};
+use crate::store::users::Login;
 use crate::wire::auth::{Access, Tokens};
 
 /// Characters of names, passwords and tokens; the body's limit is met first.
@@ -20,7 +21,17 @@ pub(crate) async fn obtain(call: &mut Call) -> Result<Response, ApiError> {
     let password = fields.required("password", text(1..=CHARS_MAX));
     fields.finish()?;
     let (Some(username), Some(password)) = (username, password) else { return Err(Problems::default().into()) };
+    let login = log_in(call, username, password).await?;
+    let now = call.app.clock.now();
+    let issue = |kind| call.app.tokens.issue(kind, login.pk, login.credentials, now);
+    ok(&Tokens { access: issue(TokenKind::Access)?, refresh: issue(TokenKind::Refresh)? })
+}
 
+/// Checks a name and a password, at the pace that guessing is allowed, and notes the log-in.
+///
+/// # Errors
+/// 401 for a wrong pair and for a user who may not come in, the same for both; 429 after too many of those.
+pub(in crate::server) async fn log_in(call: &mut Call, username: String, password: String) -> Result<Login, ApiError> {
     let app = &call.app;
     call.tried = Some(username.chars().take(150).collect());
     let now = app.clock.now();
@@ -42,8 +53,8 @@ pub(crate) async fn obtain(call: &mut Call) -> Result<Response, ApiError> {
     };
     app.throttle.give_back(reservation);
     app.soft.user_logged_in(login.pk, now);
-    let issue = |kind| app.tokens.issue(kind, login.pk, login.credentials, now);
-    ok(&Tokens { access: issue(TokenKind::Access)?, refresh: issue(TokenKind::Refresh)? })
+    app.setup.close();
+    Ok(login)
 }
 
 /// `POST /v1/auth/refresh`: a refresh token for a new access token.

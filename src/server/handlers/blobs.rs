@@ -39,7 +39,7 @@ pub(crate) async fn get(call: &mut Call) -> Result<Response, ApiError> {
 }
 
 /// Writes down that the bytes wait for a name, which is what keeps them from the sweep once the hold is gone.
-async fn keep(call: &mut Call, held: &Held, status: StatusCode) -> Result<Response, ApiError> {
+pub(in crate::server) async fn keep(call: &mut Call, held: &Held, status: StatusCode) -> Result<Response, ApiError> {
     let sha256 = held.digest().to_string();
     call.app.store.await_name(sha256.clone()).await?;
     Ok(json(status, &Blob { sha256, size: held.size_bytes() }))

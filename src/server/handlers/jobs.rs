@@ -32,17 +32,25 @@ pub(crate) async fn retrieve(call: &mut Call) -> Result<Response, ApiError> {
 
 /// `POST /v1/job-templates/{PK}/create-job`.
 pub(crate) async fn create(call: &mut Call) -> Result<Response, ApiError> {
+    let body = call.json().await?;
+    ok(&make(call, &body).await?)
+}
+
+/// Makes a job of the template in the path, as a body asks for it.
+///
+/// # Errors
+/// 400 naming what is wrong, 406 when the template is deleted, 409 when the idempotency key stands for another body.
+pub(in crate::server) async fn make(call: &mut Call, body: &Map<String, Value>) -> Result<Job, ApiError> {
     let creator = call.caller()?.user;
     let template = TemplateId(call.pk());
-    let body = call.json().await?;
-    let idempotency = idempotency_key(call, &body)?;
+    let idempotency = idempotency_key(call, body)?;
     if let Some(key) = &idempotency
         && let Some(made) = call.app.store.job_made_under(key, creator, call.app.clock.now())?
     {
-        return ok(&call.app.store.job(made)?.ok_or_else(ApiError::not_found)?);
+        return call.app.store.job(made)?.ok_or_else(ApiError::not_found);
     }
     let nothing = Map::new();
-    let mut fields = Fields::new(&body);
+    let mut fields = Fields::new(body);
     let input_values = fields.required("input_values", object).unwrap_or(&nothing);
     let parameter_values = fields.optional("parameter_values", object).unwrap_or(&nothing);
     let description = fields.optional("description", text(0..=DESCRIPTION_CHARS_MAX)).unwrap_or_default();
@@ -83,7 +91,7 @@ pub(crate) async fn create(call: &mut Call) -> Result<Response, ApiError> {
         policy,
         idempotency,
     };
-    ok(&call.app.store.create_job(new).await?)
+    Ok(call.app.store.create_job(new).await?)
 }
 
 /// Reads the header `Idempotency-Key`, and binds it to what is asked for.

@@ -29,7 +29,8 @@ const PIECES_WAITING: usize = 2;
 pub(crate) struct LogHub(Mutex<HashMap<JobId, watch::Sender<()>>>);
 
 impl LogHub {
-    fn follow(&self, job: JobId) -> watch::Receiver<()> {
+    /// Gives a way to learn that the log of a job has grown.
+    pub(in crate::server) fn follow(&self, job: JobId) -> watch::Receiver<()> {
         let mut followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         followed.entry(job).or_insert_with(|| watch::channel(()).0).subscribe()
     }

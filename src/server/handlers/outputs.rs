@@ -83,7 +83,7 @@ async fn known_bytes(call: &mut Call, text: &str, expected: Option<Digest>) -> R
 ///
 /// # Errors
 /// 413, 507 and the 400 of a digest that is not that of the bytes. Nothing is kept then.
-pub(super) async fn receive(call: &mut Call, expected: Option<Digest>) -> Result<Held, ApiError> {
+pub(in crate::server) async fn receive(call: &mut Call, expected: Option<Digest>) -> Result<Held, ApiError> {
     let mut writer = call.app.blobs.writer(call.app.output_bytes_max);
     if let Some(length) = content_length(&call.headers) {
         writer.announce(length).map_err(write_error)?;

@@ -1,11 +1,13 @@
 //! API tokens and the audit log.
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use warp::reply::Response;
 
 use crate::domain::fields::{Fields, Problems, boolean, integer, text};
 use crate::domain::ids::{NodeId, UserId};
-use crate::server::auth::API_TOKEN_PREFIX;
+use crate::server::App;
+use crate::server::auth::{API_TOKEN_PREFIX, Caller};
 use crate::server::error::ApiError;
 use crate::server::request::{Call, created, decimal, ok};
 use crate::store::audit::Question;
@@ -36,7 +38,19 @@ pub(crate) async fn create(call: &mut Call) -> Result<Response, ApiError> {
         return Err(ApiError::forbidden("An API token can't make another: log in with a password."));
     }
     let body = call.json().await?;
-    let mut fields = Fields::new(&body);
+    created(&make(&call.app, caller, &body).await?)
+}
+
+/// Makes a token as a body asks for it.
+///
+/// # Errors
+/// 400 naming what is wrong, 403 for a token of another user unless staff asks.
+pub(in crate::server) async fn make(
+    app: &App,
+    caller: Caller,
+    body: &Map<String, Value>,
+) -> Result<MadeApiToken, ApiError> {
+    let mut fields = Fields::new(body);
     let name = fields.required("name", text(1..=NAME_CHARS_MAX));
     let user = fields.optional("user", integer(i64::MIN..=i64::MAX)).map_or(caller.user, UserId);
     let node = fields.optional("node", integer(i64::MIN..=i64::MAX)).map(NodeId);
@@ -50,10 +64,10 @@ pub(crate) async fn create(call: &mut Call) -> Result<Response, ApiError> {
     let mut secret = [0_u8; 32];
     getrandom::fill(&mut secret).map_err(ApiError::internal)?;
     let token = format!("{API_TOKEN_PREFIX}{}", hex(&secret));
-    let expiry_time = expires_in_s.map(|seconds| call.app.clock.now().plus_seconds(seconds));
+    let expiry_time = expires_in_s.map(|seconds| app.clock.now().plus_seconds(seconds));
     let sha256 = token_sha256(&token);
     let new = NewApiToken { user, name, sha256, node, read_only, creator: caller.user, expiry_time };
-    created(&MadeApiToken { about: call.app.store.create_api_token(new).await?, token })
+    Ok(MadeApiToken { about: app.store.create_api_token(new).await?, token })
 }
 
 /// `GET /v1/auth/tokens`: the caller's own; with `?user=PK`, or `?user=all`, those of others, for staff.

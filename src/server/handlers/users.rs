@@ -6,9 +6,11 @@ use warp::reply::Response;
 use super::lists;
 use crate::domain::fields::{Fields, Problems, boolean, text};
 use crate::domain::ids::UserId;
+use crate::server::App;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, created, no_content, ok};
 use crate::store::users::{NewUser, UserChanges, listing};
+use crate::wire::User;
 
 /// Characters of a user's name, and of first and last names.
 const NAME_CHARS_MAX: usize = 150;
@@ -29,19 +31,27 @@ pub(crate) async fn list(call: &mut Call) -> Result<Response, ApiError> {
 /// `POST /v1/users/create`.
 pub(crate) async fn create(call: &mut Call) -> Result<Response, ApiError> {
     let body = call.json().await?;
-    let (changes, password) = parse(&body, true, true)?;
+    created(&make(&call.app, &body).await?)
+}
+
+/// Makes a user as a body asks for it.
+///
+/// # Errors
+/// 400 naming what is wrong, a taken name too.
+pub(in crate::server) async fn make(app: &App, body: &Map<String, Value>) -> Result<User, ApiError> {
+    let (changes, password) = parse(body, true, true)?;
     let UserChanges { username, password_hash: _, first_name, last_name, email, is_active, is_staff } = changes;
     let (Some(username), Some(password)) = (username, password) else { return Err(Problems::default().into()) };
     let new = NewUser {
         username,
-        password_hash: call.app.passwords.hash(password).await?,
+        password_hash: app.passwords.hash(password).await?,
         first_name: first_name.unwrap_or_default(),
         last_name: last_name.unwrap_or_default(),
         email: email.unwrap_or_default(),
         is_active: is_active.unwrap_or(true),
         is_staff: is_staff.unwrap_or(false),
     };
-    created(&call.app.store.create_user(new).await?)
+    Ok(app.store.create_user(new).await?)
 }
 
 /// `GET /v1/users/{PK}`, or `GET /v1/users/{NAME}`, which gives an array.
@@ -77,12 +87,24 @@ pub(crate) async fn deactivate(call: &mut Call) -> Result<Response, ApiError> {
 async fn change(call: &mut Call, whole: bool) -> Result<Response, ApiError> {
     let pk = by_key(call)?;
     let body = call.json().await?;
-    let (mut changes, password) = parse(&body, whole, false)?;
+    ok(&alter(&call.app, pk, &body, whole).await?)
+}
+
+/// Changes a user as a body asks for it; `whole` says that the body must have every required field.
+///
+/// # Errors
+/// 400 naming what is wrong, 404, 406 when no active staff user would be left.
+pub(in crate::server) async fn alter(
+    app: &App,
+    pk: UserId,
+    body: &Map<String, Value>,
+    whole: bool,
+) -> Result<User, ApiError> {
+    let (mut changes, password) = parse(body, whole, false)?;
     if let Some(password) = password {
-        changes.password_hash = Some(call.app.passwords.hash(password).await?);
+        changes.password_hash = Some(app.passwords.hash(password).await?);
     }
-    let user = call.app.store.update_user(pk, changes).await?;
-    ok(&call.app.soft.user(user))
+    Ok(app.soft.user(app.store.update_user(pk, changes).await?))
 }
 
 /// Gives the key in the path; a name can't be written to.

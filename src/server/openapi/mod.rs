@@ -42,7 +42,7 @@ fn document() -> Value {
     let mut paths = Map::new();
     for route in ROUTES.iter() {
         // OpenAPI has no second operation for the same method of a path; the first one's description tells of it.
-        if route.upgrades || route.methods.is_empty() {
+        if route.upgrades || route.methods.is_empty() || route.is_page() {
             continue;
         }
         let item = paths.entry(route.path.to_string()).or_insert_with(|| json!({}));
@@ -141,7 +141,8 @@ fn security(route: &Route) -> Value {
     match (route.who, route.token) {
         (Who::Anyone, _) => json!([]),
         (Who::StaffOrLoopback, _) => json!([{}, {"bearer": []}]),
-        (_, Token::Header) => json!([{"bearer": []}]),
+        // Pages are not described; a cookie opens nothing else.
+        (_, Token::Header | Token::Cookie) => json!([{"bearer": []}]),
         (_, Token::HeaderOrQuery) => json!([{"bearer": []}, {"accessToken": []}]),
     }
 }
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn every_row_and_method_is_described_once() {
         let mut ids = BTreeSet::new();
-        for route in ROUTES.iter().filter(|route| !route.upgrades) {
+        for route in ROUTES.iter().filter(|route| !route.upgrades && !route.is_page()) {
             for method in route.methods {
                 let operation = &DOCUMENT["paths"][route.path.as_ref()][method.as_str().to_ascii_lowercase()];
                 let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{} is missing", route.name));

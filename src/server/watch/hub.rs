@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::domain::ids::JobId;
+use crate::domain::lifecycle::Transition;
 use crate::server::{App, raised};
 use crate::store::events::Event;
 
@@ -26,7 +27,9 @@ const READ_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::server) struct Told {
     pub(super) seq: i64,
-    pub(super) job: JobId,
+    pub(in crate::server) job: JobId,
+    /// Whether it tells that the job was made.
+    pub(in crate::server) is_first: bool,
     pub(super) is_last: bool,
     pub(super) json: String,
 }
@@ -35,7 +38,8 @@ impl Told {
     /// Writes an event as JSON.
     pub(super) fn new(event: &Event) -> serde_json::Result<Self> {
         let json = serde_json::to_string(&event.message)?;
-        Ok(Self { seq: event.seq, job: event.message.pk, is_last: event.is_last(), json })
+        let is_first = event.message.transition == Transition::Create;
+        Ok(Self { seq: event.seq, job: event.message.pk, is_first, is_last: event.is_last(), json })
     }
 }
 

@@ -23,4 +23,4 @@ pub(super) mod sse;
 pub(super) mod upgrade;
 pub(super) mod websocket;
 
-pub(super) use hub::{Given, Hub};
+pub(super) use hub::{Given, Hub, Subscription, Told};

@@ -80,11 +80,16 @@ pub(crate) async fn of_all(call: &mut Call) -> Result<Response, ApiError> {
 
 /// Answers with a stream that a task of its own feeds.
 fn begin(call: &Call, follower: Follower, filter: Option<Selection<Job>>) -> Response {
-    let (sender, mut pieces) = mpsc::channel(PIECES_WAITING);
+    let (sender, pieces) = mpsc::channel(PIECES_WAITING);
     if call.method != Method::HEAD {
         let stream = Stream { app: call.app.clone(), filter, sender, hang_up: call.hang_up.clone() };
         tokio::spawn(stream.run(follower));
     }
+    streamed(pieces)
+}
+
+/// Makes the answer of a stream of events, fed through a channel.
+pub(in crate::server) fn streamed(mut pieces: mpsc::Receiver<Result<Bytes, store::Error>>) -> Response {
     let body = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
     let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();

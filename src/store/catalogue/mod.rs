@@ -11,7 +11,7 @@ mod write;
 use rusqlite::{Connection, Row};
 use serde_json::{Map, Value};
 
-pub use tables::CATALOGUES;
+pub use tables::{CATALOGUES, HARDWARE};
 
 use super::filter::Resource;
 use super::list::Listing;

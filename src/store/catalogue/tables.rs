@@ -15,7 +15,8 @@ const URL_CHARS_MAX: usize = 2_000;
 pub static CATALOGUES: [&Catalogue; 8] =
     [&HARDWARE, &CUDA, &DOCKER, &JOB_TYPES, &JOB_CONTRACTS, &DOMAINS, &LICENCES, &FRAMEWORKS];
 
-pub(super) static HARDWARE: Catalogue = Catalogue {
+/// Hardware generations of GPUs.
+pub static HARDWARE: Catalogue = Catalogue {
     spellings: &["hardware"],
     noun: "a hardware generation",
     resource: &filter::HARDWARE,

@@ -133,6 +133,17 @@ impl Query {
         Statement { sql, params: self.params.clone() }
     }
 
+    /// Builds the statement for the same among some rows alone, whose keys are its last value, a JSON array. Their number
+    /// decides what it costs, and no index but that of the keys may be thought of.
+    pub(in crate::store) fn first_among(&self, columns: &str, holds: &'static str, order: &'static str) -> Statement {
+        let (table, condition, place) = (self.resource.table, &self.condition, self.params.len() + 1);
+        let sql = format!(
+            "SELECT {columns} FROM {table} AS t NOT INDEXED WHERE t.pk IN (SELECT value FROM json_each(?{place}))
+             AND {holds} AND {condition} ORDER BY {order} LIMIT 1"
+        );
+        Statement { sql, params: self.params.clone() }
+    }
+
     /// Builds the question whether one row, by its key, passes.
     pub(in crate::store) fn only(&self, pk: i64) -> Statement {
         let mut params = self.params.clone();
@@ -145,6 +156,15 @@ impl Query {
     pub fn count(&self) -> Statement {
         let sql = format!("SELECT count(*) FROM {} AS t WHERE {}", self.resource.table, self.condition);
         Statement { sql, params: self.params.clone() }
+    }
+
+    /// Builds the statement that counts the rows that pass, up to one more than `max`.
+    pub(in crate::store) fn count_up_to(&self, max: u32) -> Statement {
+        let mut params = self.params.clone();
+        params.push(Value::Integer(i64::from(max) + 1));
+        let (table, condition, place) = (self.resource.table, &self.condition, params.len());
+        let some = format!("SELECT 1 FROM {table} AS t WHERE {condition} LIMIT ?{place}");
+        Statement { sql: format!("SELECT count(*) FROM ({some})"), params }
     }
 
     /// Reads the place of a row of a page, whose sort keys begin at column `first_key`.

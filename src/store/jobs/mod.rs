@@ -10,7 +10,7 @@ use rusqlite::params;
 use super::access::JobAccess;
 use super::filter::JOBS;
 use super::list::Listing;
-use super::{Error, Store, workflow};
+use super::{Error, Store, WriteTx, workflow};
 use crate::domain::ids::JobId;
 use crate::wire;
 
@@ -34,6 +34,22 @@ pub struct PurgedJob {
 /// Says how jobs are listed.
 pub fn listing() -> Listing<wire::Job> {
     Listing::new(&JOBS, COLUMNS, from_row)
+}
+
+/// Soft-deletes a job, or takes that back, inside a transaction.
+pub(super) fn set_deleted(tx: &WriteTx<'_>, job: JobId, deleted: bool) -> Result<(), Error> {
+    let time = deleted.then(|| tx.now());
+    // A second delete keeps the time of the first.
+    tx.connection()
+        .prepare_cached(
+            "UPDATE jobs SET deletion_time = ?2 WHERE pk = ?1 AND (deletion_time IS NULL) = (?2 IS NOT NULL)",
+        )?
+        .execute(params![job, time])?;
+    if deleted {
+        return Ok(());
+    }
+    tx.note_free_job(job);
+    workflow::resume(tx, job)
 }
 
 impl Store {
@@ -69,6 +85,8 @@ impl Store {
                 tx.connection()
                     .prepare_cached("UPDATE jobs SET description = ?2 WHERE pk = ?1")?
                     .execute(params![job, description])?;
+                // A waiting claim may ask for what it is called now.
+                tx.note_free_job(job);
             }
             read(tx.connection(), job)?.ok_or(Error::NotFound)
         })
@@ -78,16 +96,7 @@ impl Store {
     /// Soft-deletes a job, or takes that back. Doing so again changes nothing.
     pub async fn set_job_deleted(&self, job: JobId, deleted: bool) -> Result<wire::Job, Error> {
         self.write(move |tx| {
-            let time = deleted.then(|| tx.now());
-            // A second delete keeps the time of the first.
-            tx.connection()
-                .prepare_cached(
-                    "UPDATE jobs SET deletion_time = ?2 WHERE pk = ?1 AND (deletion_time IS NULL) = (?2 IS NOT NULL)",
-                )?
-                .execute(params![job, time])?;
-            if !deleted {
-                workflow::resume(tx, job)?;
-            }
+            set_deleted(tx, job, deleted)?;
             read(tx.connection(), job)?.ok_or(Error::NotFound)
         })
         .await

@@ -92,6 +92,8 @@ pub(in crate::store) struct Standing {
     pub(in crate::store) parent: Option<JobId>,
     pub(in crate::store) deleted: bool,
     pub(in crate::store) description: String,
+    /// Whether it asked for notifications of its own.
+    pub(in crate::store) asked_notifications: bool,
     pub(in crate::store) attempts: Attempts,
     /// Seconds that a run may take.
     pub(in crate::store) timeout_s: Option<f64>,
@@ -120,7 +122,7 @@ pub(in crate::store) fn standing(connection: &Connection, pk: JobId) -> Result<S
     connection
         .prepare_cached(
             "SELECT kind, phase, node, start_time, end_time, error_reason, progress_amount, deletion_time, description,
-                 attempt, max_attempts, retry_delay, timeout, on_hold, parent
+                 attempt, max_attempts, retry_delay, timeout, on_hold, parent, notifications <> '{}'
              FROM jobs WHERE pk = ?1",
         )?
         .query_row([pk], |row| {
@@ -130,7 +132,8 @@ pub(in crate::store) fn standing(connection: &Connection, pk: JobId) -> Result<S
             let deleted = row.get::<_, Option<Timestamp>>(7)?.is_some();
             let attempts = Attempts { number: row.get(9)?, max: row.get(10)?, retry_delay_s: row.get(11)? };
             let (description, timeout_s, on_hold) = (row.get(8)?, row.get(12)?, row.get(13)?);
-            Ok(Standing { body, parent: row.get(14)?, deleted, description, attempts, timeout_s, on_hold })
+            let (parent, asked_notifications) = (row.get(14)?, row.get(15)?);
+            Ok(Standing { body, parent, deleted, description, asked_notifications, attempts, timeout_s, on_hold })
         })
         .map_err(|error| match error {
             rusqlite::Error::QueryReturnedNoRows => Error::NotFound,

@@ -120,7 +120,7 @@ pub(in crate::store) fn carry_out(
     data: &str,
     ends: Ends,
 ) -> Result<(), Error> {
-    apply(tx, job, state.phase(), &Facts::from(&change.next), change.transition, &standing.description, data)?;
+    apply(tx, job, state.phase(), &Facts::from(&change.next), change.transition, standing, data)?;
     if change.removes_outputs {
         tx.connection()
             .prepare_cached("UPDATE job_outputs SET deletion_time = ?2 WHERE job = ?1 AND deletion_time IS NULL")?
@@ -194,7 +194,7 @@ pub(in crate::store) fn apply(
     from: Phase,
     facts: &Facts<'_>,
     transition: Transition,
-    description: &str,
+    standing: &Standing,
     data: &str,
 ) -> Result<(), Error> {
     let Facts { phase, node, start_time, end_time, error_reason, progress } = facts;
@@ -211,7 +211,8 @@ pub(in crate::store) fn apply(
                      progress_amount = ?8, retry_time = iif(?9 = 'release', retry_time, NULL),
                      deadline = iif(?9 = 'progress', deadline, NULL),
                      lease = iif(?9 IN ('start', 'progress'), lease, NULL),
-                     lease_expires = iif(?9 IN ('start', 'progress'), lease_expires, NULL)
+                     lease_expires = iif(?9 IN ('start', 'progress'), lease_expires, NULL),
+                     attempt = attempt + (?9 = 'acquire')
                  WHERE pk = ?1 AND phase = ?2",
             )?
             .execute(params![job, from, phase, node, start_time, end_time, error_reason, progress, transition])?,
@@ -223,6 +224,8 @@ pub(in crate::store) fn apply(
     if !matches!(transition, Transition::Progress | Transition::Start) {
         tx.note_job(job, None);
     }
-    let event = NewEvent { job, transition, node: *node, progress: *progress, error: *error_reason, description, data };
-    events::append(tx, &event)
+    let Standing { description, asked_notifications, .. } = standing;
+    let (node, progress, error) = (*node, *progress, *error_reason);
+    let event = NewEvent { job, transition, node, progress, error, description, data };
+    events::append(tx, &event, *asked_notifications)
 }

@@ -10,6 +10,7 @@
 mod feeds;
 mod make;
 mod templates;
+pub mod view;
 
 use rusqlite::{Connection, params};
 
@@ -153,7 +154,7 @@ fn write(
     after: &MetaState,
 ) -> Result<bool, Error> {
     let Some(transition) = rules::transition(before, after) else { return Ok(false) };
-    apply(tx, job, before.phase(), &Facts::from(after), transition, &standing.description, "{}")?;
+    apply(tx, job, before.phase(), &Facts::from(after), transition, standing, "{}")?;
     Ok(true)
 }
 

@@ -28,6 +28,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
 use super::callers::Callers;
+use super::claims::FreeJobs;
 use super::error::Error;
 use super::notify::Telling;
 use super::stats::WriterStats;
@@ -166,7 +167,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     events: watch::Receiver<i64>,
-    free_jobs: watch::Receiver<u64>,
+    free_jobs: Arc<FreeJobs>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -185,8 +186,8 @@ impl Writer {
     ) -> Result<Self, Error> {
         let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
         let (told, events) = watch::channel(last);
-        let (freed, free_jobs) = watch::channel(0);
-        let told = Told { events: told, free_jobs: freed, callers };
+        let free_jobs = Arc::<FreeJobs>::default();
+        let told = Told { events: told, free_jobs: free_jobs.clone(), callers };
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { waiting: VecDeque::new(), turn: Turn::Nobody, is_closing: false }),
             is_wanted: Condvar::new(),
@@ -235,9 +236,9 @@ impl Writer {
         self.events.clone()
     }
 
-    /// Gives a way to wait for a commit after which there may be a job to claim.
-    pub(super) fn free_jobs(&self) -> watch::Receiver<u64> {
-        self.free_jobs.clone()
+    /// Gives the jobs that commits made free.
+    pub(super) fn free_jobs(&self) -> &FreeJobs {
+        &self.free_jobs
     }
 
     /// Gives what the writer counts.

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::super::access::JobAccess;
 use super::super::callers::Callers;
+use super::super::claims::FreeJobs;
 use super::super::error::Error;
 use super::super::notify::{Notice, Telling};
 use super::super::stats::WriterStats;
@@ -33,7 +34,7 @@ pub struct WriteTx<'a> {
 #[derive(Debug, Default)]
 struct News {
     last_event: Option<i64>,
-    freed_job: bool,
+    freed_jobs: Vec<JobId>,
     changed_callers: bool,
     jobs: Vec<(JobId, Option<JobAccess>)>,
     notices: Vec<Notice>,
@@ -42,9 +43,9 @@ struct News {
 impl News {
     /// Adds what a later command has to tell.
     fn add(&mut self, later: News) {
-        let News { last_event, freed_job, changed_callers, jobs, notices } = later;
+        let News { last_event, freed_jobs, changed_callers, jobs, notices } = later;
         self.last_event = last_event.or(self.last_event);
-        self.freed_job |= freed_job;
+        self.freed_jobs.extend(freed_jobs);
         self.changed_callers |= changed_callers;
         self.jobs.extend(jobs);
         self.notices.extend(notices);
@@ -77,9 +78,9 @@ impl WriteTx<'_> {
         self.news.borrow_mut().notices.push(notice);
     }
 
-    /// Notes that a job can be claimed now, so that waiting nodes are told after the commit.
-    pub(in crate::store) fn note_free_job(&self) {
-        self.news.borrow_mut().freed_job = true;
+    /// Notes that a job may be claimed now, or by others than before, so that waiting nodes are told after the commit.
+    pub(in crate::store) fn note_free_job(&self, job: JobId) {
+        self.news.borrow_mut().freed_jobs.push(job);
     }
 
     /// Notes that a user or a node is not what it was, so that what is known of them is forgotten after the commit.
@@ -160,7 +161,7 @@ pub(super) struct Desk {
 /// Who is told after a commit.
 pub(super) struct Told {
     pub(super) events: watch::Sender<i64>,
-    pub(super) free_jobs: watch::Sender<u64>,
+    pub(super) free_jobs: Arc<FreeJobs>,
     pub(super) callers: Arc<Callers>,
 }
 
@@ -190,9 +191,7 @@ impl Desk {
         if let Some(seq) = news.last_event {
             self.told.events.send_replace(seq);
         }
-        if news.freed_job {
-            self.told.free_jobs.send_modify(|count| *count = count.wrapping_add(1));
-        }
+        self.told.free_jobs.add(&news.freed_jobs);
         for (command, fate) in done {
             command.reply(fate);
         }

@@ -1,0 +1,150 @@
+//! Finds the row of a request in THE TABLE: by path, method, and whether a WebSocket is asked for.
+
+use std::borrow::Cow;
+
+use warp::http::Method;
+
+use super::error::ApiError;
+use super::request::decimal;
+use super::routes::{Cache, ROUTES, Route, Target};
+
+/// The rows that share a path.
+#[derive(Debug, Default)]
+struct PathRows {
+    rows: Vec<&'static Route>,
+}
+
+impl PathRows {
+    /// Names the methods for `Allow`; HEAD goes with GET where GET only reads.
+    fn allowed(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for route in self.rows.iter().filter(|route| !route.upgrades) {
+            for method in route.methods {
+                names.push(method.as_str());
+                if *method == Method::GET && route.cache == Cache::Usual {
+                    names.push("HEAD");
+                }
+            }
+        }
+        names.join(", ")
+    }
+}
+
+/// Finds rows by path and method.
+#[derive(Debug)]
+pub(crate) struct Router(matchit::Router<PathRows>);
+
+impl Router {
+    /// Builds the router over the table.
+    ///
+    /// # Errors
+    /// When two paths of the table clash, which is a mistake in the table; a test builds it.
+    pub(crate) fn new() -> Result<Self, String> {
+        let mut by_path: std::collections::BTreeMap<&str, PathRows> = std::collections::BTreeMap::new();
+        for route in ROUTES.iter() {
+            by_path.entry(&route.path).or_default().rows.push(route);
+        }
+        let mut router = matchit::Router::new();
+        for (path, rows) in by_path {
+            router.insert(path, rows).map_err(|error| format!("the path {path} clashes: {error}"))?;
+        }
+        Ok(Self(router))
+    }
+
+    /// Finds the row for a request, with the path's parameters decoded.
+    ///
+    /// # Errors
+    /// 404 when no path fits or its key is no key, 405 when the path is known but not the method, 400 when a
+    /// parameter is no UTF-8 text.
+    pub(crate) fn find(
+        &self,
+        method: &Method,
+        path: &str,
+        asks_for_websocket: bool,
+    ) -> Result<(&'static Route, Vec<String>), ApiError> {
+        let path = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };
+        let found = self.0.at(path).map_err(|_| ApiError::no_such_path())?;
+        let params: Vec<Option<String>> = found.params.iter().map(|(_, text)| decode(text)).collect();
+        let some_row = found.value.rows.first().ok_or_else(ApiError::no_such_path)?;
+        let named_by_key = found.params.iter().next().is_some_and(|(name, _)| matches!(name, "pk" | "key"));
+        if named_by_key {
+            let key = params.first().and_then(Option::as_deref);
+            let is_key = match some_row.target {
+                Target::User => {
+                    key.is_some_and(|key| !key.bytes().all(|b| b.is_ascii_digit()) || decimal(key).is_some())
+                }
+                _ => key.and_then(decimal).is_some(),
+            };
+            if !is_key {
+                return Err(ApiError::no_such_path());
+            }
+        }
+        let wanted = |route: &&&'static Route| {
+            route.methods.contains(method)
+                || (*method == Method::HEAD && route.cache == Cache::Usual && route.methods.contains(&Method::GET))
+        };
+        // A path that takes no upgrade answers as if none had been asked for.
+        let of_its_kind = found.value.rows.iter().filter(wanted);
+        let Some(route) = of_its_kind.max_by_key(|route| route.upgrades == asks_for_websocket) else {
+            return Err(ApiError::method_not_allowed(&found.value.allowed()));
+        };
+        let params = params.into_iter().collect::<Option<Vec<_>>>();
+        let params = params.ok_or_else(|| ApiError::bad_request("bad_path", "The path is not UTF-8 text."))?;
+        Ok((route, params))
+    }
+}
+
+/// Decodes a parameter of the path; `None` when it is not UTF-8.
+fn decode(text: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_builds_and_its_names_are_unique() {
+        Router::new().unwrap();
+        let mut names: Vec<&str> = ROUTES.iter().map(|route| route.name.as_ref()).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn a_method_has_one_row_per_path() {
+        for (index, one) in ROUTES.iter().enumerate() {
+            for other in
+                ROUTES.iter().skip(index + 1).filter(|other| other.path == one.path && other.upgrades == one.upgrades)
+            {
+                assert!(one.methods.iter().all(|m| !other.methods.contains(m)), "{} and {}", one.name, other.name);
+            }
+        }
+    }
+
+    #[test]
+    fn paths_are_told_apart() {
+        let router = Router::new().unwrap();
+        let name = |method: Method, path: &str| match router.find(&method, path, false) {
+            Ok((route, params)) => format!("{} {params:?}", route.name),
+            Err(error) => error.status().as_u16().to_string(),
+        };
+        assert_eq!(name(Method::POST, "/v1/jobs/list/"), "jobs.list []");
+        assert_eq!(name(Method::GET, "/v1/jobs/7"), r#"jobs.retrieve ["7"]"#);
+        assert_eq!(name(Method::GET, "/v1/jobs/7/outputs/a%2Fb/info"), r#"jobs.get_output ["7", "a/b", "info"]"#);
+        assert_eq!(name(Method::GET, "/v1/users/ada"), r#"users.retrieve ["ada"]"#);
+        assert_eq!(name(Method::HEAD, "/v1/jobs/7"), r#"jobs.retrieve ["7"]"#);
+        for path in
+            ["/v1", "/v1/jobs/abc", "/v1//jobs/list", "/V1/jobs/1", "/v1/jobs/list/extra", "/v1/jobs/1/outputs/x"]
+        {
+            assert_eq!(name(Method::GET, path), "404", "{path}");
+        }
+        assert_eq!(name(Method::GET, "/v1/users/99999999999999999999"), "404");
+        // A HEAD must not take a job, although GET does.
+        assert_eq!(name(Method::HEAD, "/v1/jobs/7/acquire"), "405");
+        assert_eq!(name(Method::POST, "/v1/jobs/create"), "405");
+        assert_eq!(name(Method::POST, "/v1/jobs/7/outputs/%FF/x"), "400");
+    }
+}
