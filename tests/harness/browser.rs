@@ -230,18 +230,21 @@ impl Browser {
         messages.filter(|message| !expected.iter().any(|part| message.contains(part))).collect()
     }
 
-    /// Gives the addresses that were asked for since it was last asked.
+    /// Gives the addresses that were asked for since it was last asked; those that a policy kept it from are none.
     pub(crate) async fn requested(&self) -> Vec<String> {
-        let mut urls = Vec::new();
+        let mut asked: Vec<(String, String)> = Vec::new();
         for entry in self.log("performance").await {
-            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap_or("{}")).expect("JSON");
-            let url = message["message"]["params"]["request"]["url"].as_str().unwrap_or_default();
-            // The browser's own first page asks for parts of the browser.
-            if message["message"]["method"] == "Network.requestWillBeSent" && !url.starts_with("chrome:") {
-                urls.push(url.to_owned());
+            let entry: Value = serde_json::from_str(entry["message"].as_str().unwrap_or("{}")).expect("JSON");
+            let (method, params) = (&entry["message"]["method"], &entry["message"]["params"]);
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            if method == "Network.requestWillBeSent" {
+                asked.push((text(&params["requestId"]), text(&params["request"]["url"])));
+            } else if method == "Network.loadingFailed" && params["blockedReason"].is_string() {
+                asked.retain(|(request, _)| params["requestId"] != request.as_str());
             }
         }
-        urls
+        // The browser's own first page asks for parts of the browser.
+        asked.into_iter().map(|(_, url)| url).filter(|url| !url.starts_with("chrome:")).collect()
     }
 
     /// Fails if the browser asked anybody but the lab.

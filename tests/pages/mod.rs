@@ -6,3 +6,6 @@ mod job;
 mod jobs;
 mod login;
 mod outputs;
+mod people;
+mod setup;
+mod submit;

@@ -33,6 +33,8 @@ struct Look {
     name: &'static str,
     /// How the query calls it.
     key: &'static str,
+    /// How long it is, as it is told.
+    length: &'static str,
     step_us: i64,
     /// What stands at the axis, from the left.
     marks: [&'static str; 5],
@@ -45,11 +47,24 @@ const LOOKS: [Look; 3] = [
     Look {
         name: "Hour",
         key: "hour",
+        length: "1 h",
         step_us: 75 * 1_000_000,
         marks: ["60 min ago", "45 min", "30 min", "15 min", "now"],
     },
-    Look { name: "Day", key: "day", step_us: 30 * MINUTE_US, marks: ["24 h ago", "18 h", "12 h", "6 h", "now"] },
-    Look { name: "Week", key: "week", step_us: 210 * MINUTE_US, marks: ["7 d ago", "5¼ d", "3½ d", "1¾ d", "now"] },
+    Look {
+        name: "Day",
+        key: "day",
+        length: "24 h",
+        step_us: 30 * MINUTE_US,
+        marks: ["24 h ago", "18 h", "12 h", "6 h", "now"],
+    },
+    Look {
+        name: "Week",
+        key: "week",
+        length: "7 d",
+        step_us: 210 * MINUTE_US,
+        marks: ["7 d ago", "5¼ d", "3½ d", "1¾ d", "now"],
+    },
 ];
 
 /// The span that is shown when none is asked for.
@@ -152,7 +167,7 @@ async fn now(app: &App, at: usize, is_staff: bool) -> Result<Now, ApiError> {
     let cards = nodes::newest(app, NODES_MAX).await?;
     let total: i64 = gauges.jobs_by_phase.iter().map(|(_, jobs)| jobs).sum();
     Ok(Now {
-        span: look.name,
+        span: look.length,
         tiles: tiles(&activity, look, of_phase("created"), of_phase("started"), oldest),
         disk: disk(app, &gauges),
         charts: charts(&activity, look),

@@ -29,8 +29,8 @@ pub(super) struct Tokens {
     tokens: Vec<Shown>,
     /// The token that was just made, after its name.
     made: Option<(String, String)>,
-    /// What was filled in.
-    name: String,
+    /// What was filled in. Not `name`, which the macro of fields has for itself.
+    called: String,
     node: String,
     days: String,
     read_only: bool,
@@ -79,7 +79,7 @@ impl Tokens {
             action: if is_own { "/account/tokens".to_owned() } else { format!("/users/{user}/tokens") },
             tokens: shown,
             made: None,
-            name: String::new(),
+            called: String::new(),
             node: String::new(),
             days: String::new(),
             read_only: false,
@@ -90,7 +90,7 @@ impl Tokens {
     /// Adds what was filled in, to be put right.
     fn with(mut self, form: &Form, complaints: Complaints) -> Self {
         let field = |name: &str| form.get(name).unwrap_or_default().to_owned();
-        (self.name, self.node, self.days) = (field("name"), field("node"), field("days"));
+        (self.called, self.node, self.days) = (field("name"), field("node"), field("days"));
         (self.read_only, self.complaints) = (form.get("read_only").is_some(), complaints);
         self
     }

@@ -83,12 +83,9 @@ pub(super) fn body(form: &Form, interface: &Interface) -> Result<Map<String, Val
     }
     for name in ["priority", "max_attempts", "retry_delay", "timeout"] {
         let Some(text) = form.get(name).map(str::trim).filter(|text| !text.is_empty()) else { continue };
-        match serde_json::from_str::<Value>(text) {
-            Ok(number @ Value::Number(_)) => {
-                body.insert(name.to_owned(), number);
-            }
-            _ => problems.add(name, "Must be a number."),
-        }
+        // What is no number goes on as a text, to be refused together with whatever else is wrong.
+        let number = serde_json::from_str(text).ok().filter(Value::is_number);
+        body.insert(name.to_owned(), number.unwrap_or_else(|| text.into()));
     }
     match labels(form.get("labels").unwrap_or_default()) {
         Ok(labels) if labels.is_empty() => {}
@@ -234,8 +231,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_body_is_told_at_its_field() {
-        let found = read(&[("i.0.trace", "sha256:x"), ("i.1.trace", "y"), ("timeout", "soon"), ("labels", "nothing")]);
+        let found = read(&[("i.0.trace", "sha256:x"), ("i.1.trace", "y"), ("labels", "nothing")]);
         let problems = found.unwrap_err();
-        assert!(problems.names().eq(["input_values.trace", "labels", "timeout"]), "{problems:?}");
+        assert!(problems.names().eq(["input_values.trace", "labels"]), "{problems:?}");
     }
 }
