@@ -80,7 +80,7 @@ async fn a_file_is_looked_at_only_from_a_page_of_ours() {
     assert!([400, 403].contains(&broken.await.status));
     let no_edge = user.request("POST", &path).header("content-type", "multipart/form-data").bytes("x");
     assert!([400, 403].contains(&no_edge.await.status));
-    let upload = |csrf: &str| user.request("POST", "/uploads").header("x-csrf-token", csrf.to_owned()).bytes("data");
+    let upload = |csrf: &str| user.request("POST", "/uploads").header("x-csrf-token", csrf).bytes("data");
     upload("wrong").await.expect(403);
     let kept = upload(&user.csrf).await.expect(201).json();
     assert_eq!(kept["sha256"], "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7");
