@@ -82,6 +82,8 @@ impl Client {
         let goes_on = answer.status() == StatusCode::PARTIAL_CONTENT;
         let mut options = tokio::fs::OpenOptions::new();
         options.create(true).write(true).append(goes_on).truncate(!goes_on);
+        // A link that somebody else has put there, in a folder that is shared, must not lead to another file.
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
         let mut file = options.open(part).await.map_err(ClientError::file(part))?;
         let mut length = if goes_on { there } else { 0 };
         let written = async {
@@ -107,7 +109,7 @@ fn part_of(file: &Path, sha256: &str) -> PathBuf {
 }
 
 async fn length_of(part: &Path) -> Result<u64, ClientError> {
-    match tokio::fs::metadata(part).await {
+    match tokio::fs::symlink_metadata(part).await {
         Ok(about) => Ok(about.len()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(ClientError::file(part)(error)),

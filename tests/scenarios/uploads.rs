@@ -77,13 +77,13 @@ async fn a_large_file_is_put_as_a_blob_goes_on_where_an_earlier_run_stopped_and_
     let dir = tempfile::tempdir().expect("a temporary directory");
     let length = RESUMABLE_ABOVE_BYTES + RESUMABLE_ABOVE_BYTES / 2;
     let (file, sha256) = large_file(dir.path(), "large.raw", length);
-    // The first run is given up after its first piece.
+    // The first run is given up in its second piece, when the first one is acknowledged.
     let first = {
         let (client, file) = (client.clone(), file.clone());
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let tell = move |done, _| tell.send(done).expect("the test listens");
         let run = tokio::spawn(async move { client.put_blob_file(&file, tell).await });
-        while told.recv().await.expect("it goes on") < RESUMABLE_ABOVE_BYTES {}
+        while told.recv().await.expect("it goes on") <= RESUMABLE_ABOVE_BYTES {}
         run.abort();
         run.await
     };

@@ -80,6 +80,16 @@ pub(in crate::server) fn armoured(mut response: Response) -> Response {
     response
 }
 
+/// Says whether a row is there for who asks. The first page is for browsers alone: to programs `/` is no path of the
+/// interface, and 404 tells them sooner that their address lacks `/v1` than a way to the log-in would.
+pub(in crate::server) fn is_there(route: &Route, headers: &HeaderMap) -> bool {
+    route.path != "/" || ["text/html", "text/event-stream"].iter().any(|media| accepts(headers, media))
+}
+
+fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accepted| accepted.contains(media))
+}
+
 /// What is kept of a request that may be a page's, to tell a refusal in the form that its browser takes.
 #[derive(Debug)]
 pub(in crate::server) struct Asker {
@@ -101,7 +111,6 @@ impl Asker {
         }
         let headers = &incoming.headers;
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let accepts = |media: &str| text(ACCEPT.as_str()).is_some_and(|accepted| accepted.contains(media));
         let query = if incoming.query.is_empty() { String::new() } else { format!("?{}", incoming.query) };
         let part_of = headers.contains_key("hx-request").then(|| {
             let page = text("hx-current-url").and_then(|url| url.split_once("://"));
@@ -110,8 +119,8 @@ impl Asker {
         Some(Self {
             is_read: matches!(incoming.method, Method::GET | Method::HEAD),
             target: format!("{}{query}", incoming.path),
-            wants_html: accepts("text/html"),
-            wants_events: accepts("text/event-stream"),
+            wants_html: accepts(headers, "text/html"),
+            wants_events: accepts(headers, "text/event-stream"),
             part_of,
             theme: theme(headers),
         })

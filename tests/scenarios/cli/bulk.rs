@@ -81,3 +81,33 @@ async fn jobs_are_retried_let_go_and_aborted() {
     }
     Person::with_token(&lab, ADMIN).await.run(&["job", "cancel", &held.to_string()]).expect(0);
 }
+
+#[tokio::test]
+async fn on_a_terminal_many_are_asked_for() {
+    let lab = Lab::start();
+    let jobs = [lab.job().await, lab.job().await];
+    let owner = Person::owner(&lab);
+    let dir = lab.server(|server| server.dir().to_owned());
+    let answer = |answer: &'static str| {
+        // `script` plays the terminal.
+        let line = format!("{} job cancel 1-2", crate::harness::binary().display());
+        let mut command = std::process::Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).env("LABRUN_DATA_DIR", &dir);
+        command.env("LABRUN_CONFIG_DIR", owner.folder()).stdin(std::process::Stdio::piped());
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().ok()?;
+        std::io::Write::write_all(&mut child.stdin.take().expect("it is piped"), answer.as_bytes()).expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        Some((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    };
+    let Some((code, said)) = answer("n\n") else {
+        return eprintln!("skipped: there is no `script` to play a terminal");
+    };
+    assert!(
+        code == Some(1) && said.contains("cancel 2 jobs (1, 2)? [y/N]") && said.contains("nothing was done"),
+        "{said}"
+    );
+    assert_eq!(lab.read(jobs[0]).await["phase"], "created");
+    let (code, said) = answer("y\n").expect("it was there a moment ago");
+    assert!(code == Some(0) && said.contains("2 of 2 jobs cancelled"), "{said}");
+    assert_eq!(lab.read(jobs[1]).await["phase"], "cancelled");
+}

@@ -103,6 +103,16 @@ async fn a_fetch_that_broke_off_goes_on_where_it_was() {
     assert_eq!(proxy.cuts_made(), 1, "all of it was fetched again");
     assert_eq!(std::fs::read(&file).expect("it is there"), bytes);
 
+    // A link in place of the part is not followed.
+    let other = person.folder().join("other");
+    std::fs::write(&other, "other").expect("it can be written");
+    std::fs::remove_file(&file).expect("it can be removed");
+    std::os::unix::fs::symlink(&other, &part).expect("a link can be made");
+    person.run(&fetch).fails(1, ".part");
+    assert_eq!(std::fs::read(&other).expect("it is there"), b"other");
+    std::fs::remove_file(&part).expect("it can be removed");
+    std::fs::write(&file, &bytes).expect("it can be written");
+
     // A part with wrong bytes is found out and thrown away.
     std::fs::remove_file(&file).expect("it can be removed");
     std::fs::write(&part, vec![7; 2_900_000]).expect("it can be written");
