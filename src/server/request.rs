@@ -288,11 +288,10 @@ async fn respond(app: Arc<App>, incoming: Incoming, id: HeaderValue, trace: &mut
     let Incoming { method, path, query, headers, peer, hang_up, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
-    let found = app.routes.find(&method, &path, upgrade::is_asked_for(&headers));
-    let found = found.and_then(|(route, params)| match pages::guard::is_there(route, &headers) {
-        true => Ok((route, params)),
+    let found = match pages::guard::is_there(&path, &headers) {
+        true => app.routes.find(&method, &path, upgrade::is_asked_for(&headers)),
         false => Err(ApiError::no_such_path()),
-    });
+    };
     trace.route = found.as_ref().ok().map(|(route, _)| *route);
     // How the server is can be asked at any time.
     let is_limited = !trace.route.is_some_and(Route::is_about_the_server);

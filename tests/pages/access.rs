@@ -41,11 +41,12 @@ async fn pages_answer_those_who_may_and_lead_others_to_the_log_in() {
         let is_open = format!("{:?}", route.who) == "Anyone";
         let method = route.methods[0].as_str();
         if !is_open {
-            let reply = lab.request(method, &path).anonymous().await.expect(303);
+            let asked = || lab.request(method, &path).header("accept", "text/html");
+            let reply = asked().anonymous().await.expect(303);
             let next = reply.header("location").expect("a way").strip_prefix("/login?next=").expect("the log-in");
             assert!(next.starts_with("%2F"), "{reply}");
             // An API token is for the API.
-            lab.request(method, &path).by(ADMIN).await.expect(303);
+            asked().by(ADMIN).await.expect(303);
         }
         for (role, visitor) in &visitors {
             let reply = match method {

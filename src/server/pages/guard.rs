@@ -80,10 +80,10 @@ pub(in crate::server) fn armoured(mut response: Response) -> Response {
     response
 }
 
-/// Says whether a row is there for who asks. The first page is for browsers alone: to programs `/` is no path of the
+/// Says whether a path is there for who asks. The first page is for browsers alone: to programs `/` is no path of the
 /// interface, and 404 tells them sooner that their address lacks `/v1` than a way to the log-in would.
-pub(in crate::server) fn is_there(route: &Route, headers: &HeaderMap) -> bool {
-    route.path != "/" || ["text/html", "text/event-stream"].iter().any(|media| accepts(headers, media))
+pub(in crate::server) fn is_there(path: &str, headers: &HeaderMap) -> bool {
+    path != "/" || ["text/html", "text/event-stream"].iter().any(|media| accepts(headers, media))
 }
 
 fn accepts(headers: &HeaderMap, media: &str) -> bool {
