@@ -511,3 +511,52 @@ CREATE TABLE page_sessions (
 CREATE INDEX page_sessions_by_user ON page_sessions (user);
 -- Those that were not used for too long.
 CREATE INDEX page_sessions_by_last_used ON page_sessions (last_used);
+
+-- v4
+
+-- A list of more than two values makes SQLite build a table to look them up in, anew for each row that is written: for an
+-- event that took as long as all the rest of its statement. The same checks in pairs build none. And AUTOINCREMENT writes
+-- one more page for each event; the writer counts by itself, from what the table below keeps. Only the words of the tables
+-- change, not how rows are kept.
+PRAGMA writable_schema = ON;
+
+UPDATE sqlite_schema SET sql = replace(replace(sql, 'INTEGER PRIMARY KEY AUTOINCREMENT', 'INTEGER PRIMARY KEY'),
+    'CHECK (transition IN (''create'', ''acquire'', ''release'', ''start'', ''progress'', ''finish'',
+                                                        ''error'', ''reset'', ''abort'', ''cancel''))',
+    'CHECK (transition IN (''progress'', ''create'') OR transition IN (''acquire'', ''start'')
+            OR transition IN (''finish'', ''release'') OR transition IN (''error'', ''reset'')
+            OR transition IN (''abort'', ''cancel''))')
+WHERE type = 'table' AND name = 'events';
+
+UPDATE sqlite_schema SET sql = replace(sql,
+    'CHECK (outcome IN (''released'', ''finished'', ''errored'', ''aborted'', ''cancelled'', ''lease_expired'',
+                                         ''timed_out''))',
+    'CHECK (outcome IN (''finished'', ''errored'') OR outcome IN (''released'', ''aborted'')
+            OR outcome IN (''cancelled'', ''lease_expired'') OR outcome = ''timed_out'')')
+WHERE type = 'table' AND name = 'job_attempts';
+
+UPDATE sqlite_schema SET sql = replace(replace(replace(sql,
+    'CHECK (phase IN (''created'', ''started'', ''errored'', ''finished'', ''cancelled''))',
+    'CHECK (phase IN (''created'', ''started'') OR phase IN (''finished'', ''errored'') OR phase = ''cancelled'')'),
+    'CHECK ((end_time IS NOT NULL) = (phase IN (''errored'', ''finished'', ''cancelled'')))',
+    'CHECK ((end_time IS NOT NULL) = (phase NOT IN (''created'', ''started'')))'),
+    'CHECK (phase NOT IN (''started'', ''finished'', ''errored'') OR start_time IS NOT NULL)',
+    'CHECK (phase IN (''created'', ''cancelled'') OR start_time IS NOT NULL)')
+WHERE type = 'table' AND name = 'jobs';
+
+PRAGMA writable_schema = RESET;
+
+-- The place in the event log up to which numbers were used, as far as events that are gone had them: no number is used
+-- twice, since watchers go on from the last one that they saw.
+CREATE TABLE events_gone (
+    one  INTEGER PRIMARY KEY CHECK (one = 1),
+    seq  INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO events_gone SELECT 1, coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events';
+DELETE FROM sqlite_sequence WHERE name = 'events';
+
+-- Events go with their job, and in no other way.
+CREATE TRIGGER events_go BEFORE DELETE ON jobs BEGIN
+    UPDATE events_gone SET seq = max(seq, (SELECT coalesce(max(seq), 0) FROM events));
+END;

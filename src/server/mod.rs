@@ -277,6 +277,7 @@ impl Running {
         let tls = settings.tls.map(tls::Tls::load).transpose()?;
         let announcement = crate::care::announce(&dir, address, certificate.as_deref()).map_err(unusable)?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
+        let hub = Hub::over(store.newest_event());
         let app = Arc::new(App {
             store,
             blobs,
@@ -288,7 +289,7 @@ impl Running {
             soft: SoftState::default(),
             signs: tasks::SignsOfLife::default(),
             claims: Claims::default(),
-            hub: Hub::default(),
+            hub,
             metrics: Metrics::default(),
             limits: settings.limits,
             logs: LogHub::default(),

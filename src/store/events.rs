@@ -24,17 +24,22 @@ pub(super) struct NewEvent<'a> {
     pub(super) data: &'a str,
 }
 
+/// Gives the highest place in the log that was ever used, by an event that is there or by one that went with its job.
+pub(super) fn last_place(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .query_row("SELECT max(seq, (SELECT coalesce(max(seq), 0) FROM events)) FROM events_gone", [], |row| row.get(0))
+}
+
 /// Appends an event, and sees to the notifications that it calls for; `asked` says whether the job asked for any itself.
 pub(super) fn append(tx: &WriteTx<'_>, event: &NewEvent<'_>, asked: bool) -> Result<(), Error> {
     let NewEvent { job, transition, node, progress, error, description, data } = event;
-    let connection = tx.connection();
-    connection
+    let seq = tx.next_event();
+    tx.connection()
         .prepare_cached(
-            "INSERT INTO events (job, time, transition, node, progress, error, description, data)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO events (seq, job, time, transition, node, progress, error, description, data)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
-        .execute(params![job, tx.now(), transition, node, progress, error, description, data])?;
-    tx.note_event(connection.last_insert_rowid());
+        .execute(params![seq, job, tx.now(), transition, node, progress, error, description, data])?;
     notify::tell(tx, event, asked)
 }
 

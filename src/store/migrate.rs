@@ -86,6 +86,110 @@ mod tests {
         assert_eq!((before, after), (27, 27));
     }
 
+    /// A database as the steps before one leave it, with a job and two events.
+    fn before(version: usize) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        for (_, sql) in &steps(SCHEMA)[..version - 1] {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", version - 1).unwrap();
+        connection.pragma_update(None, "foreign_keys", true).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO users (username, password_hash, date_joined) VALUES ('a', '', 0);
+                 INSERT INTO licences (name, url) VALUES ('l', '');
+                 INSERT INTO job_templates (name, version, description, scope, licence, kind, specific, creator,
+                     creation_time) VALUES ('t', 1, '', '', 1, 'meta', '{}', 1, 0);
+                 INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, creator,
+                     creation_time) VALUES (1, 'meta', 'created', '{}', '{}', '', 1, 0);
+                 INSERT INTO events (seq, job, time, transition, progress, description)
+                     VALUES (1, 1, 0, 'create', 0, ''), (2, 1, 0, 'start', 0, '');",
+            )
+            .unwrap();
+        connection
+    }
+
+    #[test]
+    fn step_4_keeps_the_rows_and_what_is_checked_of_them() {
+        let mut connection = before(4);
+        migrate(&mut connection).unwrap();
+        let count: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 2);
+        let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        let event = |transition: &str| {
+            let sql = "INSERT INTO events (job, time, transition, progress, description) VALUES (1, 0, ?1, 0, '')";
+            connection.execute(sql, [transition]).is_ok()
+        };
+        for transition in
+            ["create", "acquire", "release", "start", "progress", "finish", "error", "reset", "abort", "cancel"]
+        {
+            assert!(event(transition), "{transition}");
+        }
+        assert!(!event("vanish"));
+        let phase = |phase: &str, start: Option<i64>, end: Option<i64>, error: Option<&str>, progress: f64| {
+            let sql =
+                "UPDATE jobs SET phase = ?1, start_time = ?2, end_time = ?3, error_reason = ?4, progress_amount = ?5";
+            connection.execute(sql, rusqlite::params![phase, start, end, error, progress]).is_ok()
+        };
+        assert!(phase("started", Some(1), None, None, 0.5));
+        assert!(!phase("started", None, None, None, 0.5));
+        assert!(!phase("started", Some(1), Some(2), None, 0.5));
+        assert!(phase("errored", Some(1), Some(2), Some("x"), 0.5));
+        assert!(!phase("errored", None, Some(2), Some("x"), 0.5));
+        assert!(phase("finished", Some(1), Some(2), None, 1.0));
+        assert!(!phase("finished", Some(1), None, None, 1.0));
+        assert!(phase("cancelled", None, Some(2), Some("Cancelled"), 0.0));
+        assert!(phase("created", None, None, None, 0.0));
+        assert!(!phase("created", None, Some(2), None, 0.0));
+        assert!(!phase("gone", None, None, None, 0.0));
+        let outcome = |outcome: &str| {
+            let sql =
+                "INSERT OR REPLACE INTO job_attempts (job, number, acquired, ended, outcome) VALUES (1, 1, 0, 1, ?1)";
+            connection.execute(sql, [outcome]).is_ok()
+        };
+        for name in ["released", "finished", "errored", "aborted", "cancelled", "lease_expired", "timed_out"] {
+            assert!(outcome(name), "{name}");
+        }
+        assert!(!outcome("lost"));
+    }
+
+    #[test]
+    fn a_place_in_the_event_log_is_used_once_even_if_its_job_is_gone() {
+        use crate::store::events::last_place;
+        let mut connection = before(4);
+        // Gone before the step, when SQLite counted.
+        connection.execute("INSERT INTO events SELECT 7, 1, 0, 'start', NULL, 0, NULL, '', '{}'", []).unwrap();
+        connection.execute("DELETE FROM events WHERE seq = 7", []).unwrap();
+        migrate(&mut connection).unwrap();
+        assert_eq!(last_place(&connection).unwrap(), 7);
+        connection.execute("INSERT INTO events SELECT 9, 1, 0, 'start', NULL, 0, NULL, '', '{}'", []).unwrap();
+        connection.execute("DELETE FROM jobs", []).unwrap();
+        let left: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
+        assert_eq!((left, last_place(&connection).unwrap()), (0, 9));
+    }
+
+    /// What is written at every transition must not cost SQLite a table of its own; see step 4.
+    #[test]
+    fn rows_of_transitions_are_checked_without_tables_for_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        for sql in [
+            "INSERT INTO events (seq, job, time, transition, progress, description) VALUES (1, 1, 1, 'start', 0, '')",
+            "INSERT INTO job_attempts (job, number, acquired, ended, outcome) VALUES (1, 1, 1, 1, 'finished')",
+            "UPDATE job_attempts SET ended = 1, outcome = 'finished' WHERE job = 1 AND number = 1",
+            "UPDATE jobs SET phase = 'started', start_time = 1, end_time = NULL, error_reason = NULL, progress_amount = 0
+             WHERE pk = 1",
+        ] {
+            let mut statement = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
+            let steps: Vec<String> =
+                statement.query_map([], |row| row.get(1)).unwrap().collect::<Result<_, _>>().unwrap();
+            assert!(steps.iter().any(|step| step == "Insert" || step == "IdxInsert"), "{sql}: {steps:?}");
+            assert!(!steps.iter().any(|step| step == "OpenEphemeral"), "{sql}: {steps:?}");
+        }
+    }
+
     #[test]
     fn a_newer_schema_and_a_foreign_database_are_refused() {
         let mut newer = Connection::open_in_memory().unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::domain::ids::JobId;
 use crate::domain::lifecycle::Transition;
@@ -122,7 +122,7 @@ impl Watcher {
 struct Watchers {
     of_jobs: HashMap<JobId, Vec<Watcher>>,
     of_all: Vec<Watcher>,
-    /// Every event up to here has been handed out, or nobody watched.
+    /// Every event up to here has been handed out, or came while nobody watched.
     position: i64,
 }
 
@@ -157,14 +157,24 @@ impl Watchers {
 }
 
 /// Hands events to watchers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hub {
     watchers: Mutex<Watchers>,
+    /// The place of the newest committed event.
+    newest: watch::Receiver<i64>,
+    /// Given by the first who watches. Until then no event wakes anybody, which would cost each transition as much as
+    /// its statements (`benches/RESULTS.md`).
+    is_wanted: Notify,
     /// The sockets that are open, so that a stop can wait for their good-byes.
     sockets: watch::Sender<usize>,
 }
 
 impl Hub {
+    /// Makes one without watchers, over the place of the newest committed event.
+    pub(in crate::server) fn over(newest: watch::Receiver<i64>) -> Self {
+        Self { watchers: Mutex::default(), newest, is_wanted: Notify::new(), sockets: watch::Sender::default() }
+    }
+
     fn watchers(&self) -> MutexGuard<'_, Watchers> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,6 +186,11 @@ impl Hub {
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let watcher = Watcher { queue, waiting_bytes: waiting_bytes.clone(), overflowed };
         let mut watchers = self.watchers();
+        if watchers.is_empty() {
+            // What came before is seen in the job's state, which whoever subscribes reads afterwards.
+            watchers.position = watchers.position.max(*self.newest.borrow());
+            self.is_wanted.notify_one();
+        }
         match job {
             Some(job) => watchers.of_jobs.entry(job).or_default().push(watcher),
             None => watchers.of_all.push(watcher),
@@ -208,17 +223,18 @@ impl Hub {
     }
 }
 
-/// Follows the log until the server stops.
+/// Follows the log while anybody watches, until the server stops.
 pub(in crate::server) async fn run(app: Arc<App>) {
-    let mut newest = app.store.newest_event();
-    app.hub.watchers().position = *newest.borrow_and_update();
+    let mut newest = app.hub.newest.clone();
     let mut stopping = app.stopping.clone();
     let mut tidy = tokio::time::interval(TIDY_EVERY);
     loop {
+        let is_watched = app.hub.watching() > 0;
         tokio::select! {
             () = raised(&mut stopping) => return,
-            changed = newest.changed() => if changed.is_err() { return },
-            _ = tidy.tick() => {
+            () = app.hub.is_wanted.notified(), if !is_watched => {}
+            changed = newest.changed(), if is_watched => if changed.is_err() { return },
+            _ = tidy.tick(), if is_watched => {
                 app.hub.watchers().forget_gone();
                 continue;
             }
@@ -235,14 +251,11 @@ pub(in crate::server) async fn run(app: Arc<App>) {
 /// Hands out the events up to a place in the log.
 async fn follow(app: &App, to: i64) -> Result<(), crate::store::Error> {
     loop {
-        let from = {
-            let mut watchers = app.hub.watchers();
-            if watchers.is_empty() {
-                watchers.position = watchers.position.max(to);
-            }
-            watchers.position
+        let (from, nobody_watches) = {
+            let watchers = app.hub.watchers();
+            (watchers.position, watchers.is_empty())
         };
-        if from >= to {
+        if nobody_watches || from >= to {
             return Ok(());
         }
         let page = app.store.events_after(None, from, EVENTS_AT_A_TIME)?;

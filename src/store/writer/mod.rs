@@ -18,6 +18,7 @@
 
 mod transaction;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ use tokio::sync::{oneshot, watch};
 use super::callers::Callers;
 use super::claims::FreeJobs;
 use super::error::Error;
+use super::events;
 use super::notify::Telling;
 use super::stats::WriterStats;
 use crate::domain::time::Clock;
@@ -184,14 +186,14 @@ impl Writer {
         telling: Telling,
         callers: Arc<Callers>,
     ) -> Result<Self, Error> {
-        let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
+        let last = events::last_place(&connection)?;
         let (told, events) = watch::channel(last);
         let free_jobs = Arc::<FreeJobs>::default();
         let told = Told { events: told, free_jobs: free_jobs.clone(), callers };
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { waiting: VecDeque::new(), turn: Turn::Nobody, is_closing: false }),
             is_wanted: Condvar::new(),
-            desk: Mutex::new(Desk { connection, clock, telling, told }),
+            desk: Mutex::new(Desk { connection, clock, telling, told, last_event: Cell::new(last) }),
             stats: Arc::default(),
         });
         let its = shared.clone();

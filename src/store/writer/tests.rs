@@ -24,6 +24,8 @@ fn start(more: &str) -> Lab {
     connection
         .execute_batch(&format!(
             "CREATE TABLE events (seq INTEGER PRIMARY KEY);
+             CREATE TABLE events_gone (seq INTEGER);
+             INSERT INTO events_gone VALUES (6);
              CREATE TABLE rows (x INTEGER PRIMARY KEY, bytes BLOB);
              CREATE TABLE later (x INTEGER REFERENCES rows DEFERRABLE INITIALLY DEFERRED);
              {more}"
@@ -111,16 +113,46 @@ async fn commands_that_fail_or_panic_take_back_their_own_changes_and_nobody_else
 async fn watchers_hear_of_events_that_were_kept_and_of_no_others() {
     let lab = start("");
     let events = lab.writer.events();
-    let note = |seq: i64, keep: bool| {
+    let next = |keep: bool| {
         lab.writer.call(move |tx| {
-            tx.note_event(seq);
-            if keep { Ok(()) } else { Err(Error::NotFound) }
+            let seq = tx.next_event();
+            if keep { Ok(seq) } else { Err(Error::NotFound) }
         })
     };
-    note(7, true).await.unwrap();
+    assert_eq!(*events.borrow(), 6);
+    assert_eq!(next(true).await.unwrap(), 7);
     assert_eq!(*events.borrow(), 7);
-    note(8, false).await.unwrap_err();
+    next(false).await.unwrap_err();
     assert_eq!(*events.borrow(), 7);
+    assert_eq!(next(true).await.unwrap(), 9);
+    assert_eq!(*events.borrow(), 9);
+}
+
+#[tokio::test]
+async fn what_the_first_of_a_transaction_wrote_is_taken_back_alone() {
+    let lab = start("");
+    let (begun, begins) = mpsc::channel::<()>();
+    let (release, released) = mpsc::channel::<()>();
+    let mut first = Box::pin(lab.writer.call(move |tx| {
+        insert(tx, 1)?;
+        begun.send(()).unwrap();
+        released.recv().unwrap_err();
+        Err::<(), _>(Error::NotFound)
+    }));
+    assert!(first.as_mut().now_or_never().is_none());
+    begins.recv().unwrap();
+    let mut others: Vec<futures_util::future::LocalBoxFuture<'_, Result<(), Error>>> = vec![
+        Box::pin(lab.writer.call(|tx| insert(tx, 2).and(Err(Error::NotFound)))),
+        Box::pin(lab.writer.call(|tx| insert(tx, 3))),
+        Box::pin(lab.writer.call(|tx| insert(tx, 4).and(Err(Error::NotFound)))),
+        Box::pin(lab.writer.call(|tx| insert(tx, 5))),
+    ];
+    assert!(others.iter_mut().all(|call| call.as_mut().now_or_never().is_none()));
+    drop(release);
+    assert!(matches!(first.await, Err(Error::NotFound)));
+    let went_well: Vec<bool> = join_all(others).await.iter().map(Result::is_ok).collect();
+    assert_eq!(went_well, [false, true, false, true]);
+    assert_eq!(lab.rows(), [3, 5]);
 }
 
 #[tokio::test]
@@ -175,12 +207,12 @@ async fn a_commit_that_fails_is_a_no() {
         .call(|tx| {
             insert(tx, 1)?;
             tx.connection().execute("INSERT INTO later (x) VALUES (99)", [])?;
-            tx.note_event(5);
+            tx.next_event();
             Ok(())
         })
         .await;
     assert!(matches!(refused, Err(Error::Broken(_))), "{refused:?}");
-    assert_eq!((lab.rows(), *lab.writer.events().borrow()), (vec![], 0));
+    assert_eq!((lab.rows(), *lab.writer.events().borrow()), (vec![], 6));
     lab.writer.call(|tx| insert(tx, 2)).await.unwrap();
     assert_eq!(lab.rows(), [2]);
 }

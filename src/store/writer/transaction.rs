@@ -1,7 +1,7 @@
 //! One transaction of the writer: the commands that share it, each in a savepoint of its own, one commit, and what is
 //! told afterwards.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +27,7 @@ pub struct WriteTx<'a> {
     connection: &'a Connection,
     now: Timestamp,
     telling: &'a Telling,
+    last_event: &'a Cell<i64>,
     news: RefCell<News>,
 }
 
@@ -63,9 +64,13 @@ impl WriteTx<'_> {
         self.now
     }
 
-    /// Notes that an event was written, so that watchers are told after the commit.
-    pub(in crate::store) fn note_event(&self, seq: i64) {
+    /// Gives the next place in the event log, for an event that is to be written there, and notes that watchers are to be
+    /// told after the commit. The place of an event that is taken back stays empty.
+    pub(in crate::store) fn next_event(&self) -> i64 {
+        let seq = self.last_event.get() + 1;
+        self.last_event.set(seq);
         self.news.borrow_mut().last_event = Some(seq);
+        seq
     }
 
     /// Gives how the server tells of transitions.
@@ -156,6 +161,8 @@ pub(super) struct Desk {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) telling: Telling,
     pub(super) told: Told,
+    /// The last place in the event log that was used.
+    pub(super) last_event: Cell<i64>,
 }
 
 /// Who is told after a commit.
@@ -205,7 +212,7 @@ impl Desk {
         mut next: impl FnMut() -> Option<Box<dyn Command>>,
         stats: &WriterStats,
     ) -> Batch {
-        let Self { connection, clock, telling, told: _ } = self;
+        let Self { connection, clock, telling, last_event, told: _ } = self;
         let mut batch = Batch::default();
         if let Err(error) = begin(connection) {
             tracing::error!(%error, "no transaction could be begun");
@@ -214,12 +221,16 @@ impl Desk {
             return batch;
         }
         let mut current = Some(first);
+        let mut is_untouched = true;
         while let Some(mut command) = current.take() {
-            let tx = WriteTx { connection, now: clock.now(), telling, news: RefCell::default() };
-            let ran = run_one(&tx, command.as_mut());
+            let tx = WriteTx { connection, now: clock.now(), telling, last_event, news: RefCell::default() };
+            let ran = run_one(&tx, command.as_mut(), is_untouched);
             batch.done.push((command, Fate::Committed));
             match ran {
-                Ok(true) => batch.news.add(tx.news.into_inner()),
+                Ok(true) => {
+                    is_untouched = false;
+                    batch.news.add(tx.news.into_inner());
+                }
                 Ok(false) => {}
                 Err(error) => {
                     tracing::error!(%error, "a transaction was lost");
@@ -274,10 +285,14 @@ fn begin(connection: &Connection) -> rusqlite::Result<()> {
     execute(connection, "BEGIN IMMEDIATE")
 }
 
-/// Runs one command in a savepoint. An error here means that the whole transaction is gone or can't be trusted.
-fn run_one(tx: &WriteTx<'_>, command: &mut dyn Command) -> rusqlite::Result<bool> {
+/// Runs one command and takes back what it wrote if that is not to be kept. While the transaction is untouched, the
+/// transaction itself can be taken back; later commands have a savepoint each, which costs a copy of every page that they
+/// write in. An error here means that the whole transaction is gone or can't be trusted.
+fn run_one(tx: &WriteTx<'_>, command: &mut dyn Command, is_untouched: bool) -> rusqlite::Result<bool> {
     let connection = tx.connection;
-    execute(connection, "SAVEPOINT command")?;
+    if !is_untouched {
+        execute(connection, "SAVEPOINT command")?;
+    }
     let keep = command.run(tx);
     // A full disk or an I/O error can make SQLite roll back everything by itself.
     if connection.is_autocommit() {
@@ -286,10 +301,15 @@ fn run_one(tx: &WriteTx<'_>, command: &mut dyn Command) -> rusqlite::Result<bool
             Some("the transaction was rolled back under a command".to_owned()),
         ));
     }
-    if !keep {
-        execute(connection, "ROLLBACK TO command")?;
+    match (keep, is_untouched) {
+        (true, true) => {}
+        (false, true) => begin(connection)?,
+        (true, false) => execute(connection, "RELEASE command")?,
+        (false, false) => {
+            execute(connection, "ROLLBACK TO command")?;
+            execute(connection, "RELEASE command")?;
+        }
     }
-    execute(connection, "RELEASE command")?;
     Ok(keep)
 }
 
