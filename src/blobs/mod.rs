@@ -15,6 +15,7 @@ mod faults;
 mod holds;
 pub mod offline;
 mod partial;
+mod piece;
 mod read;
 mod resume;
 mod sweep;

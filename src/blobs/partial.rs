@@ -1,16 +1,21 @@
 //! The file of an upload, from its creation under a passing name to its place under the name of its bytes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::faults::Point;
+use super::piece::{Piece, suits_disk};
 use super::{Blobs, Digest, Held, WriteError, sync_dir};
 
+/// From here on the disk fetches the bytes of an upload by itself, where the file system lets it: they would displace in
+/// the page cache what is read more than once, and the copy into it took as long as the hash (`benches/RESULTS.md`). What
+/// comes before is most likely read again soon.
+const CACHED_BYTES: u64 = 4 * 1024 * 1024;
 /// How often the headroom is looked at during an upload.
 const HEADROOM_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 /// How much is read at a time to be hashed again.
@@ -20,10 +25,22 @@ const READ_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Partial {
     file: Arc<File>,
+    past_cache: PastCache,
     path: TempPath,
     hasher: Sha256,
     size_bytes: u64,
+    /// How many bytes went through the page cache and not past it.
+    cached_bytes: u64,
     headroom_checked_bytes: u64,
+}
+
+/// The file once more, opened for writing past the page cache.
+#[derive(Debug)]
+enum PastCache {
+    NotTried,
+    Works(File),
+    /// The file system, or its disk, can't.
+    Fails,
 }
 
 impl Partial {
@@ -63,7 +80,6 @@ impl Partial {
             Some(hasher) => hasher,
             None => hash_again(&mut file)?,
         };
-        file.seek(SeekFrom::Start(size_bytes))?;
         Ok(Self::over(file, TempPath { path, keep: true }, hasher, size_bytes))
     }
 
@@ -75,20 +91,72 @@ impl Partial {
     }
 
     fn over(file: File, path: TempPath, hasher: Sha256, size_bytes: u64) -> Self {
-        Self { file: Arc::new(file), path, hasher, size_bytes, headroom_checked_bytes: size_bytes }
+        Self {
+            file: Arc::new(file),
+            past_cache: PastCache::NotTried,
+            path,
+            hasher,
+            size_bytes,
+            cached_bytes: 0,
+            headroom_checked_bytes: size_bytes,
+        }
     }
 
     /// Writes and hashes the next bytes.
-    pub(super) fn append(&mut self, blobs: &Blobs, piece: &[u8]) -> Result<(), WriteError> {
+    pub(super) fn append(&mut self, blobs: &Blobs, piece: &Piece) -> Result<(), WriteError> {
+        self.write(blobs, piece)?;
+        self.hasher.update(piece.bytes());
+        Ok(())
+    }
+
+    /// Writes the next bytes; they are still to be hashed.
+    pub(super) fn write(&mut self, blobs: &Blobs, piece: &Piece) -> Result<(), WriteError> {
         if self.size_bytes - self.headroom_checked_bytes >= HEADROOM_EVERY_BYTES {
             blobs.check_headroom(0)?;
             self.headroom_checked_bytes = self.size_bytes;
         }
         blobs.0.faults.meet(Point::Write)?;
-        (&*self.file).write_all(piece)?;
-        self.hasher.update(piece);
+        if !self.write_past_cache(piece)? {
+            self.file.write_all_at(piece.bytes(), self.size_bytes)?;
+            self.cached_bytes += piece.len() as u64;
+        }
         self.size_bytes += piece.len() as u64;
         Ok(())
+    }
+
+    /// Writes the next bytes past the page cache if they, their place and the file system are such that this is possible,
+    /// and says whether they were.
+    fn write_past_cache(&mut self, piece: &Piece) -> io::Result<bool> {
+        if self.size_bytes < CACHED_BYTES || !suits_disk(self.size_bytes) || !piece.suits_disk() {
+            return Ok(false);
+        }
+        if let PastCache::NotTried = self.past_cache {
+            self.past_cache = open_past_cache(&self.path.path).map_or(PastCache::Fails, PastCache::Works);
+        }
+        let PastCache::Works(file) = &self.past_cache else { return Ok(false) };
+        match file.write_all_at(piece.bytes(), self.size_bytes) {
+            // A disk with larger blocks than the usual.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.past_cache = PastCache::Fails;
+                Ok(false)
+            }
+            written => written.map(|()| true),
+        }
+    }
+
+    /// Gives the state of the hash away, for bytes to be added elsewhere while they are written.
+    pub(super) fn take_hasher(&mut self) -> Sha256 {
+        std::mem::take(&mut self.hasher)
+    }
+
+    /// Takes the state of the hash back.
+    pub(super) fn put_hasher(&mut self, hasher: Sha256) {
+        self.hasher = hasher;
+    }
+
+    /// Gives how many bytes went through the page cache, from where they reach the disk some time later.
+    pub(super) fn cached_bytes(&self) -> u64 {
+        self.cached_bytes
     }
 
     /// Gives how many bytes were written.
@@ -146,6 +214,19 @@ impl Partial {
         blobs.sync_name(digest)?;
         Ok(Held { digest, size_bytes: self.size_bytes, _hold: hold })
     }
+}
+
+/// Opens a file for writing past the page cache.
+#[cfg(target_os = "linux")]
+fn open_past_cache(path: &Path) -> io::Result<File> {
+    let flag = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).map_err(io::Error::other)?;
+    OpenOptions::new().write(true).custom_flags(flag).open(path)
+}
+
+/// Elsewhere there is no such flag.
+#[cfg(not(target_os = "linux"))]
+fn open_past_cache(_path: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Hashes a file from its beginning to its end.

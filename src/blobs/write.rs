@@ -1,11 +1,14 @@
 //! Uploads: bytes come in pieces, are hashed and written as they come, and are named once they are safe.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::partial::Partial;
+use super::piece::Piece;
 use super::{Blobs, Digest, Held, blocking};
 
 /// How much is gathered before it goes to the disk. A body no larger is written whole by `finish`, in one go.
@@ -56,16 +59,17 @@ impl From<io::Error> for WriteError {
 
 /// An upload on its way. Dropped before it is finished, it leaves nothing.
 ///
-/// One piece is written while the next one is received. Each goes to a blocking thread of its own instead of one
-/// thread for the whole upload, so that many slow senders can't use up the threads that everything else needs.
+/// One piece is written and hashed, both at once, while the next one is received. Each goes to blocking threads of its own
+/// instead of one thread for the whole upload, so that many slow senders can't use up the threads that everything else needs.
 #[derive(Debug)]
 pub struct Writer {
     blobs: Blobs,
     limit_bytes: Option<u64>,
     expected: Option<Digest>,
     received_bytes: u64,
+    /// How many of the bytes in the page cache were sent on to the disk.
     flushed_bytes: u64,
-    buffer: Vec<u8>,
+    buffer: Piece,
     /// The file, while no piece of it is being written.
     idle: Option<Partial>,
     /// The piece that is being written.
@@ -76,7 +80,7 @@ pub struct Writer {
 }
 
 /// What writing a piece gives back: the file, and the piece's emptied buffer for the piece after the next.
-type Written = (Partial, Vec<u8>);
+type Written = (Partial, Piece);
 
 impl Writer {
     pub(super) fn new(blobs: Blobs, limit_bytes: Option<u64>) -> Self {
@@ -86,7 +90,7 @@ impl Writer {
             expected: None,
             received_bytes: 0,
             flushed_bytes: 0,
-            buffer: Vec::new(),
+            buffer: Piece::default(),
             idle: None,
             at_work: None,
             flush: None,
@@ -97,12 +101,7 @@ impl Writer {
     /// Goes on with an upload, of at most `limit_bytes` in all.
     pub(super) fn over(blobs: Blobs, partial: Partial, limit_bytes: u64) -> Self {
         let size_bytes = partial.size_bytes();
-        Self {
-            received_bytes: size_bytes,
-            flushed_bytes: size_bytes,
-            idle: Some(partial),
-            ..Self::new(blobs, Some(limit_bytes))
-        }
+        Self { received_bytes: size_bytes, idle: Some(partial), ..Self::new(blobs, Some(limit_bytes)) }
     }
 
     /// Refuses an upload of a known size that is over the limit or the headroom, before a byte of it came.
@@ -124,7 +123,7 @@ impl Writer {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(PIECE_BYTES.saturating_sub(self.buffer.len())));
-            self.buffer.extend_from_slice(now);
+            self.buffer.extend(now);
             rest = later;
             if self.buffer.len() >= PIECE_BYTES {
                 self.hand_over().await?;
@@ -162,14 +161,15 @@ impl Writer {
             partial.sync(&blobs)?;
             Ok::<_, WriteError>(partial)
         });
-        self.idle = Some(synced.await?);
-        self.flushed_bytes = self.received_bytes;
+        let partial = synced.await?;
+        self.flushed_bytes = partial.cached_bytes();
+        self.idle = Some(partial);
         self.broken = false;
         Ok(self.idle.as_ref())
     }
 
     /// Waits until nothing writes to the file any more, and gives it with what is still to be written.
-    async fn take_all(&mut self) -> Result<(Option<Partial>, Vec<u8>), WriteError> {
+    async fn take_all(&mut self) -> Result<(Option<Partial>, Piece), WriteError> {
         self.enter()?;
         let (partial, _) = self.take_partial().await?;
         // A failed sync is reported once for a file, so its result must not be lost: the last sync would succeed.
@@ -205,35 +205,30 @@ impl Writer {
     }
 
     /// Waits for the piece at work, and gives the file and an empty buffer.
-    async fn take_partial(&mut self) -> Result<(Option<Partial>, Vec<u8>), WriteError> {
-        match self.at_work.take() {
-            Some(task) => task.await.map_err(io::Error::other)?.map(|(partial, buffer)| (Some(partial), buffer)),
-            None => Ok((self.idle.take(), Vec::with_capacity(PIECE_BYTES))),
-        }
+    async fn take_partial(&mut self) -> Result<(Option<Partial>, Piece), WriteError> {
+        let Some(task) = &mut self.at_work else { return Ok((self.idle.take(), Piece::with_room(PIECE_BYTES))) };
+        // Taken away only when it has ended, so that a call that is abandoned here leaves it to be waited for.
+        let ended = task.await;
+        self.at_work = None;
+        ended.map_err(io::Error::other)?.map(|(partial, buffer)| (Some(partial), buffer))
     }
 
     /// Sends the gathered piece to be written.
     async fn hand_over(&mut self) -> Result<(), WriteError> {
         let (partial, spare) = self.take_partial().await?;
         self.start_flush(partial.as_ref()).await?;
-        let mut piece = std::mem::replace(&mut self.buffer, spare);
-        let blobs = self.blobs.clone();
-        self.at_work = Some(spawn_blocking(move || {
-            let mut partial = partial.map_or_else(|| Partial::create(&blobs), Ok)?;
-            partial.append(&blobs, &piece)?;
-            piece.clear();
-            Ok((partial, piece))
-        }));
+        let piece = std::mem::replace(&mut self.buffer, spare);
+        self.at_work = Some(tokio::spawn(write_and_hash(self.blobs.clone(), partial, piece)));
         Ok(())
     }
 
-    /// Starts bringing what was written to the disk, when enough has gathered; at most one such task at a time.
+    /// Starts bringing what waits in the page cache to the disk, when enough has gathered; at most one such task at a time.
     async fn start_flush(&mut self, partial: Option<&Partial>) -> Result<(), WriteError> {
-        let Some(partial) = partial.filter(|partial| partial.size_bytes() - self.flushed_bytes >= FLUSH_EVERY_BYTES)
+        let Some(partial) = partial.filter(|partial| partial.cached_bytes() - self.flushed_bytes >= FLUSH_EVERY_BYTES)
         else {
             return Ok(());
         };
-        self.flushed_bytes = partial.size_bytes();
+        self.flushed_bytes = partial.cached_bytes();
         if let Some(flush) = self.flush.take() {
             flush.await.map_err(io::Error::other)??;
         }
@@ -243,8 +238,30 @@ impl Writer {
     }
 }
 
+/// Writes a piece and hashes it meanwhile. Ends when both have ended, well or not.
+async fn write_and_hash(blobs: Blobs, mut partial: Option<Partial>, piece: Piece) -> Result<Written, WriteError> {
+    let mut hasher = partial.as_mut().map_or_else(Sha256::new, Partial::take_hasher);
+    let piece = Arc::new(piece);
+    let hashing = spawn_blocking({
+        let piece = piece.clone();
+        move || {
+            hasher.update(piece.bytes());
+            hasher
+        }
+    });
+    let writing = spawn_blocking(move || {
+        let mut partial = partial.map_or_else(|| Partial::create(&blobs), Ok)?;
+        partial.write(&blobs, &piece)?;
+        Ok::<_, WriteError>((partial, piece))
+    });
+    let (hashed, written) = (hashing.await, writing.await);
+    let (mut partial, piece) = written.map_err(io::Error::other)??;
+    partial.put_hasher(hashed.map_err(io::Error::other)?);
+    Ok((partial, Arc::into_inner(piece).unwrap_or_default().emptied(PIECE_BYTES)))
+}
+
 /// Writes the rest of what came to the file, which is made if there was none yet.
-fn written(blobs: &Blobs, partial: Option<Partial>, rest: &[u8]) -> Result<Partial, WriteError> {
+fn written(blobs: &Blobs, partial: Option<Partial>, rest: &Piece) -> Result<Partial, WriteError> {
     let mut partial = partial.map_or_else(|| Partial::create(blobs), Ok)?;
     partial.append(blobs, rest)?;
     Ok(partial)
@@ -309,22 +326,39 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_big_body_passes_through_flushes() {
+    /// Writes 80 MiB in pieces that are not those of the writer, after some bytes that were made durable before.
+    fn put_much(begin: &[u8]) -> u64 {
         let (dir, blobs) = store();
-        let piece = Bytes::from(vec![7; MIB]);
-        let held = run(async {
+        let bytes: Vec<u8> = (0..20 * MIB as u32).flat_map(u32::to_le_bytes).collect();
+        let (held, cached_bytes, flushed_bytes) = run(async {
             let mut writer = blobs.writer(None);
-            for _ in 0..80 {
-                writer.write(piece.clone()).await.unwrap();
-                assert!(writer.buffer.capacity() <= 2 * PIECE_BYTES);
+            writer.write(Bytes::copy_from_slice(begin)).await.unwrap();
+            writer.checkpoint().await.unwrap();
+            for piece in bytes.chunks(700_001) {
+                writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
+                assert!(writer.buffer.len() <= PIECE_BYTES);
             }
-            assert!(writer.flushed_bytes >= FLUSH_EVERY_BYTES);
-            writer.finish().await.unwrap()
+            writer.checkpoint().await.unwrap();
+            let cached_bytes = writer.idle.as_ref().unwrap().cached_bytes();
+            let flushed_bytes = writer.flushed_bytes;
+            (writer.finish().await.unwrap(), cached_bytes, flushed_bytes)
         });
-        assert_eq!(held.size_bytes(), 80 * MIB as u64);
-        assert_eq!(held.digest(), Digest::of(&vec![7; 80 * MIB]));
-        assert_eq!(files(&dir).len(), 1);
+        let whole = [begin, &bytes].concat();
+        assert_eq!((held.size_bytes(), held.digest()), (whole.len() as u64, Digest::of(&whole)));
+        assert!(files(&dir) == [whole]);
+        assert_eq!(flushed_bytes, cached_bytes);
+        cached_bytes
+    }
+
+    #[test]
+    fn a_big_body_that_does_not_suit_the_disk_passes_through_flushes() {
+        assert_eq!(put_much(b"x"), 80 * MIB as u64 + 1);
+    }
+
+    #[test]
+    fn a_big_body_goes_past_the_page_cache_where_that_is_possible() {
+        let cached_bytes = put_much(b"");
+        assert!(cached_bytes == 4 * MIB as u64 || cached_bytes == 80 * MIB as u64, "{cached_bytes} were cached");
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 /// Bytes that may wait to be written; lines beyond are dropped and counted.
 const WAITING_BYTES_MAX: usize = 4 << 20;
@@ -53,10 +56,24 @@ pub(super) fn begin(format: Format, level: Level) -> anyhow::Result<Logs> {
     let is_seen_by_people = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let common = tracing_subscriber::fmt().with_writer(lines.clone()).with_max_level(level).with_target(false);
     match format {
-        Format::Text => common.with_ansi(is_seen_by_people).init(),
+        Format::Text if is_seen_by_people => common.with_ansi(true).init(),
+        // As above without colours. The formatter that can do both spends most of its time on those that it leaves out.
+        Format::Text => common.with_ansi(false).fmt_fields(debug_fn(write_field).delimited(" ")).init(),
         Format::Json => common.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
     }
     Ok(Logs { lines, thread: Some(thread) })
+}
+
+/// Writes a field of a line.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn std::fmt::Debug) -> std::fmt::Result {
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        name => {
+            writer.write_str(name)?;
+            writer.write_char('=')?;
+            write!(writer, "{value:?}")
+        }
+    }
 }
 
 /// The log, while the program runs.

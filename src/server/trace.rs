@@ -32,7 +32,8 @@ pub(crate) struct Trace {
 impl Trace {
     /// Begins with what every request has.
     pub(crate) fn of(incoming: &Incoming) -> Self {
-        let path = incoming.path.chars().take(PATH_CHARS_MAX).collect();
+        let end = incoming.path.char_indices().nth(PATH_CHARS_MAX).map_or(incoming.path.len(), |(at, _)| at);
+        let path = incoming.path[..end].to_owned();
         Self { method: incoming.method.clone(), path, peer: incoming.peer, route: None, caller: None, tried: None }
     }
 

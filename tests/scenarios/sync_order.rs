@@ -62,7 +62,7 @@ async fn no_answer_leaves_before_its_bytes_and_its_row_are_synced() {
     let digest = output["sha256"].as_str().expect("a digest");
     let (shard, name) = (format!("/blobs/{}", &digest[..2]), &digest[2..]);
     let steps: [&[&str]; 7] = [
-        &["write(", "/blobs/incoming/"],
+        &["pwrite64(", "/blobs/incoming/"],
         &["fsync(", "/blobs/incoming/"],
         &["rename", "/blobs/incoming/", name],
         &["fsync(", &format!("{shard}>")],
