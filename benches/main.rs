@@ -3,6 +3,7 @@
 //!
 //! `cargo bench` measures everything; `-- --quick` takes under 90 seconds; `-- --only NAME` measures one part.
 
+mod cores;
 mod drive;
 mod fill;
 mod http;

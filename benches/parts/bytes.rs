@@ -124,7 +124,7 @@ async fn measure(
     let before = lab.server.process.memory("VmRSS:")?;
     lab.server.process.reset_peak()?;
     let (mut up, mut plain, mut down, mut sent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut pieces = Vec::new();
+    let (mut pieces, mut first) = (Vec::new(), Vec::new());
     for round in 0..size.rounds {
         let began = Instant::now();
         let mut output = 0;
@@ -138,11 +138,20 @@ async fn measure(
             pieces.push(total / began.elapsed().as_secs_f64());
             remove(node, output).await?;
         }
-        let mut seconds = 0.0;
-        for _ in 0..size.files {
-            seconds += files::write_and_sync(&root, &bytes.block, size.bytes)?;
+        // The better of two: a virtual machine must first be given the memory that the page cache takes.
+        let mut seconds = f64::INFINITY;
+        for _ in 0..2 {
+            let mut once = 0.0;
+            for _ in 0..size.files {
+                once += files::write_and_sync(&root, &bytes.block, size.bytes)?;
+            }
+            seconds = seconds.min(once);
         }
         plain.push(total / seconds);
+        // Once from where the upload left it, then, as for the peer, from the page cache.
+        let began = Instant::now();
+        download(node, output, size.bytes).await?;
+        first.push(size.bytes as f64 / MIB as f64 / began.elapsed().as_secs_f64());
         let began = Instant::now();
         for _ in 0..size.files {
             download(node, output, size.bytes).await?;
@@ -164,6 +173,7 @@ async fn measure(
         let figure = Figure::new(format!("upload {name} in pieces"), median(&pieces), "MiB/s");
         report.add(figure.against("in one call", median(&up)));
     }
+    report.add(Figure::new(format!("download {name}, first after the upload"), median(&first), "MiB/s"));
     let figure = Figure::new(format!("download {name}"), median(&down), "MiB/s");
     report.add(match sent.is_empty() {
         true => figure,

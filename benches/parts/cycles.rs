@@ -54,7 +54,7 @@ pub(crate) async fn run(scale: Scale, report: &mut Report) -> anyhow::Result<()>
     }
     let mut lab = Lab::start().await?;
     let models = Models::make(&mut lab).await?;
-    let jobs_per_count = scale.pick(20_000, 150_000);
+    let jobs_per_count = scale.pick(40_000, 400_000);
     let mut last = 10;
     for connections in [1, 8, 32, 128] {
         // Those that acquire by key take from the end, those that claim are given from the beginning.

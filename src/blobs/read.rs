@@ -13,7 +13,11 @@ use rustix::buffer::spare_capacity;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How much is read at a time. A stream has two pieces at most: the one given out and the one read ahead.
-const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// How far ahead of the bytes that are read the disk is asked for more, in bytes. An upload leaves most of a large file out
+/// of the page cache, and what the system reads ahead by itself is too little for a quick disk.
+const ASKED_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Bytes that are open for reading; they outlive their being swept.
 #[derive(Debug)]
@@ -43,7 +47,8 @@ impl Reader {
     /// If the file ends before, the stream ends with `UnexpectedEof`, so that a body of an announced length is cut
     /// off and its receiver can tell.
     pub fn stream(&self, first: u64, length: u64) -> Pieces {
-        let mut pieces = Pieces { file: Arc::clone(&self.file), offset: first, left: length, ahead: None };
+        let mut pieces =
+            Pieces { file: Arc::clone(&self.file), offset: first, asked_bytes: first, left: length, ahead: None };
         pieces.read_ahead();
         pieces
     }
@@ -56,6 +61,8 @@ pub struct Pieces {
     /// Where the bytes begin that are not being read yet, and how many they are.
     offset: u64,
     left: u64,
+    /// Up to where the disk was asked for bytes.
+    asked_bytes: u64,
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
@@ -67,9 +74,15 @@ impl Pieces {
         }
         let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE_BYTES);
         let (file, offset) = (Arc::clone(&self.file), self.offset);
+        let asked_bytes = self.asked_bytes;
+        self.asked_bytes = offset.saturating_add(self.left.min(ASKED_AHEAD_BYTES + length as u64));
+        let to_ask = self.asked_bytes.saturating_sub(asked_bytes);
         self.offset = self.offset.saturating_add(length as u64);
         self.left -= length as u64;
-        self.ahead = Some(spawn_blocking(move || read_whole(&file, offset, length)));
+        self.ahead = Some(spawn_blocking(move || {
+            ask_for(&file, asked_bytes, to_ask);
+            read_whole(&file, offset, length)
+        }));
     }
 }
 
@@ -86,6 +99,20 @@ impl Stream for Pieces {
         Poll::Ready(Some(piece))
     }
 }
+
+/// Asks the disk for bytes that are wanted soon, and does not wait for them. A hint: without it they come later.
+#[cfg(target_os = "linux")]
+fn ask_for(file: &File, offset: u64, length: u64) {
+    if let Some(length) = std::num::NonZeroU64::new(length)
+        && let Err(error) = rustix::fs::fadvise(file, offset, Some(length), rustix::fs::Advice::WillNeed)
+    {
+        tracing::debug!(%error, "the disk can't be asked ahead");
+    }
+}
+
+/// Elsewhere there is no such call.
+#[cfg(not(target_os = "linux"))]
+fn ask_for(_file: &File, _offset: u64, _length: u64) {}
 
 /// Reads exactly so many bytes.
 fn read_whole(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
