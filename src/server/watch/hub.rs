@@ -162,8 +162,7 @@ pub(crate) struct Hub {
     watchers: Mutex<Watchers>,
     /// The place of the newest committed event.
     newest: watch::Receiver<i64>,
-    /// Given by the first who watches. Until then no event wakes anybody, which would cost each transition as much as
-    /// its statements (`benches/RESULTS.md`).
+    /// Given by the first who watches. Until then no event wakes anybody.
     is_wanted: Notify,
     /// The sockets that are open, so that a stop can wait for their good-byes.
     sockets: watch::Sender<usize>,
