@@ -61,31 +61,41 @@ fn first(key: &str) -> char {
     key.chars().next().expect("a key")
 }
 
+/// Starts a driver on a free port; `None` when it ended before it said which, as it does now and then when many start at
+/// once.
+fn start_driver() -> Option<(Child, u16, impl Iterator<Item = String> + Send + 'static)> {
+    use std::os::unix::process::CommandExt;
+    let mut driver = Command::new(DRIVER)
+        .arg("--port=0")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver starts");
+    let lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let port = lines.find_map(|line| {
+        line.contains("started successfully")
+            .then(|| line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok())?
+    });
+    let Some(port) = port else {
+        drop(driver.wait());
+        return None;
+    };
+    Some((driver, port, lines))
+}
+
 impl Browser {
     /// Starts one for the pages of a lab; `None`, with a line, where there is no browser.
     pub(crate) async fn start(lab: &Lab) -> Option<Self> {
-        use std::os::unix::process::CommandExt;
         if !Path::new(BROWSER).exists() || !Path::new(DRIVER).exists() {
             let is_required = std::env::var("LABRUN_BROWSER").is_ok_and(|value| value == "required");
             assert!(!is_required, "there is no {BROWSER} or no {DRIVER}, and there must be");
             println!("skipped: there is no {BROWSER} or no {DRIVER}");
             return None;
         }
-        let mut driver = Command::new(DRIVER)
-            .arg("--port=0")
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts");
-        let lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines();
-        let mut lines = lines.map_while(Result::ok);
-        let port = lines.find_map(|line| {
-            line.contains("started successfully")
-                .then(|| line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok())?
-        });
-        let port = port.expect("chromedriver says its port");
+        let (driver, port, lines) = (0..3).find_map(|_| start_driver()).expect("chromedriver says its port");
         // What it says later is read, so that it never waits to be heard.
         std::thread::spawn(move || lines.for_each(drop));
         let profile = tempfile::TempDir::with_prefix("labrun-browser-").expect("a directory");
