@@ -13,8 +13,8 @@ use super::piece::{Piece, suits_disk};
 use super::{Blobs, Digest, Held, WriteError, sync_dir};
 
 /// From here on the disk fetches the bytes of an upload by itself, where the file system lets it: they would displace in
-/// the page cache what is read more than once, and the copy into it took as long as the hash (`benches/RESULTS.md`). What
-/// comes before is most likely read again soon.
+/// the page cache what is read more than once, and the copy into it took more than half of the time of a large upload
+/// (`benches/RESULTS.md`). What comes before is most likely read again soon.
 const CACHED_BYTES: u64 = 4 * 1024 * 1024;
 /// How often the headroom is looked at during an upload.
 const HEADROOM_EVERY_BYTES: u64 = 64 * 1024 * 1024;
@@ -218,14 +218,14 @@ impl Partial {
 
 /// Opens a file for writing past the page cache.
 #[cfg(target_os = "linux")]
-fn open_past_cache(path: &Path) -> io::Result<File> {
+pub(super) fn open_past_cache(path: &Path) -> io::Result<File> {
     let flag = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).map_err(io::Error::other)?;
     OpenOptions::new().write(true).custom_flags(flag).open(path)
 }
 
 /// Elsewhere there is no such flag.
 #[cfg(not(target_os = "linux"))]
-fn open_past_cache(_path: &Path) -> io::Result<File> {
+pub(super) fn open_past_cache(_path: &Path) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

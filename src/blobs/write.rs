@@ -357,8 +357,9 @@ mod tests {
 
     #[test]
     fn a_big_body_goes_past_the_page_cache_where_that_is_possible() {
-        let cached_bytes = put_much(b"");
-        assert!(cached_bytes == 4 * MIB as u64 || cached_bytes == 80 * MIB as u64, "{cached_bytes} were cached");
+        let probe = tempfile::NamedTempFile::new().unwrap();
+        let is_possible = crate::blobs::partial::open_past_cache(probe.path()).is_ok();
+        assert_eq!(put_much(b""), if is_possible { 4 * MIB as u64 } else { 80 * MIB as u64 });
     }
 
     #[test]

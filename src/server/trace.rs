@@ -33,7 +33,7 @@ impl Trace {
     /// Begins with what every request has.
     pub(crate) fn of(incoming: &Incoming) -> Self {
         let end = incoming.path.char_indices().nth(PATH_CHARS_MAX).map_or(incoming.path.len(), |(at, _)| at);
-        let path = incoming.path[..end].to_owned();
+        let path = incoming.path.get(..end).unwrap_or_default().to_owned();
         Self { method: incoming.method.clone(), path, peer: incoming.peer, route: None, caller: None, tried: None }
     }
 

@@ -228,7 +228,7 @@ pub(in crate::server) async fn run(app: Arc<App>) {
     let mut stopping = app.stopping.clone();
     let mut tidy = tokio::time::interval(TIDY_EVERY);
     loop {
-        let is_watched = app.hub.watching() > 0;
+        let is_watched = !app.hub.watchers().is_empty();
         tokio::select! {
             () = raised(&mut stopping) => return,
             () = app.hub.is_wanted.notified(), if !is_watched => {}

@@ -65,8 +65,8 @@ fn raw(row: &Row<'_>, index: usize) -> rusqlite::Result<Box<RawValue>> {
     RawValue::from_string(row.get(index)?).map_err(|error| bad_column(index, error))
 }
 
-/// Reads the JSON array of a job's outputs, and puts them in order. An ORDER BY within SQLite's aggregate would cost more
-/// than the rest of the row, outputs or none: it makes a table of its own for each row.
+/// Reads the JSON array of a job's outputs, and puts them in order. An ORDER BY within SQLite's aggregate would cost as
+/// much as the rest of the row, outputs or none: it makes a table of its own for each row.
 fn outputs(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<wire::OutputRef>> {
     let text = row.get_ref(index)?.as_str()?;
     if text == "[]" {
