@@ -3,7 +3,6 @@
 //!
 //! `cargo bench` measures everything; `-- --quick` takes under 90 seconds; `-- --only NAME` measures one part.
 
-mod cores;
 mod drive;
 mod fill;
 mod http;

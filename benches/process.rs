@@ -36,11 +36,6 @@ impl Process {
         Ok(kib * 1_024.0)
     }
 
-    /// Gives its number.
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// Makes the peak begin anew.
     pub(crate) fn reset_peak(&self) -> anyhow::Result<()> {
         Ok(std::fs::write(format!("/proc/{}/clear_refs", self.0.id()), "5")?)

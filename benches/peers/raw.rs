@@ -1,6 +1,7 @@
 //! SQLite by itself, in this process and with nothing around it: the two writes of a transition (a job's row and an
 //! event), one commit for each or one for many; and reading rows and writing them as JSON.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use serde_json::value::RawValue;
 #[derive(Debug)]
 pub(crate) struct RawWrites {
     connection: Connection,
+    /// Transitions written so far.
+    count: Cell<i64>,
 }
 
 impl RawWrites {
@@ -22,37 +25,43 @@ impl RawWrites {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(
             "CREATE TABLE jobs (pk INTEGER PRIMARY KEY, phase TEXT, progress REAL, description TEXT);
-             CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, job INTEGER, time INTEGER, transition TEXT,
+             CREATE TABLE events (seq INTEGER PRIMARY KEY, job INTEGER, time INTEGER, transition TEXT,
                  progress REAL, description TEXT);
              CREATE INDEX events_by_job ON events (job, seq);
              WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
              INSERT INTO jobs SELECT i, 'started', 0, 'a job of the harness' FROM n;",
         )?;
-        Ok(Self { connection })
+        Ok(Self { connection, count: Cell::new(0) })
     }
 
     /// Writes transitions for a time, so many to a commit; gives them per second.
     pub(crate) fn round(&self, time: Duration, batch: u32) -> anyhow::Result<f64> {
-        let began = Instant::now();
-        let mut count = 0_i64;
+        let (began, before) = (Instant::now(), self.count.get());
         while began.elapsed() < time {
-            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            for _ in 0..batch {
-                count += 1;
-                let job = count % 1_000 + 1;
-                self.connection
-                    .prepare_cached("UPDATE jobs SET phase = 'started', progress = ?2 WHERE pk = ?1")?
-                    .execute(params![job, 0.5])?;
-                self.connection
-                    .prepare_cached(
-                        "INSERT INTO events (job, time, transition, progress, description)
-                         VALUES (?1, ?2, 'progress', ?3, 'a job of the harness')",
-                    )?
-                    .execute(params![job, count, 0.5])?;
-            }
-            self.connection.prepare_cached("COMMIT")?.execute([])?;
+            self.commit(batch)?;
         }
-        Ok(count as f64 / began.elapsed().as_secs_f64())
+        Ok((self.count.get() - before) as f64 / began.elapsed().as_secs_f64())
+    }
+
+    /// Writes transitions, all in one commit.
+    pub(crate) fn commit(&self, batch: u32) -> anyhow::Result<()> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        for _ in 0..batch {
+            let count = self.count.get() + 1;
+            self.count.set(count);
+            let job = count % 1_000 + 1;
+            self.connection
+                .prepare_cached("UPDATE jobs SET phase = 'started', progress = ?2 WHERE pk = ?1")?
+                .execute(params![job, 0.5])?;
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO events (seq, job, time, transition, progress, description)
+                     VALUES (?1, ?2, ?1, 'progress', ?3, 'a job of the harness')",
+                )?
+                .execute(params![count, job, 0.5])?;
+        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::jobs::{standing, standing_at};
+use super::jobs::{By, standing, standing_by};
 use super::{Error, Store, found};
 use crate::domain::ids::JobId;
 use crate::domain::lifecycle::Phase;
@@ -38,7 +38,7 @@ impl Store {
     pub async fn append_log(&self, job: JobId, attempt: Option<i64>, bytes: Vec<u8>) -> Result<i64, Error> {
         self.write(move |tx| {
             let connection = tx.connection();
-            let current = standing_at(connection, job, attempt)?.attempts.number;
+            let current = standing_by(connection, job, By { node: None, attempt })?.0.attempts.number;
             if current == 0 {
                 let sentence = "The job was never acquired, so that it has no log.".to_owned();
                 return Err(Error::NotNow { code: "no_attempt", sentence });

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::error::is_unique_violation;
 use super::filter::JOB_OUTPUTS;
-use super::jobs::{Body, actor, standing_at};
+use super::jobs::{Body, By, standing_by};
 use super::list::Listing;
 use super::{Error, Store, WriteTx, found, workflow};
 use crate::domain::ids::{JobId, NodeId, OutputId, UserId};
@@ -82,12 +82,11 @@ pub struct NewOutput {
 
 /// Asks the rules whether an output may be added.
 pub(super) fn may_add(connection: &Connection, job: JobId, by: Adder, now: Timestamp) -> Result<(), Error> {
-    let standing = standing_at(connection, job, by.attempt)?;
+    let (standing, actor) = standing_by(connection, job, By { node: by.node, attempt: by.attempt })?;
     let state = match &standing.body {
         Body::Workable(state) => state,
         Body::Meta(_) => return Err(Error::Refused(Refusal::MetaJob)),
     };
-    let actor = by.node.map(|node| actor(connection, node, job)).transpose()?;
     step(state, standing.deleted, Action::AddOutput { actor, staff: by.is_staff }, now)?;
     Ok(())
 }

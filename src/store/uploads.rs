@@ -280,7 +280,7 @@ fn read_open(connection: &Connection, pk: UploadId) -> Result<Upload, Error> {
 
 /// Gives the attempt that a job is at.
 fn attempt_of(connection: &Connection, job: JobId) -> Result<i64, Error> {
-    Ok(super::jobs::standing_at(connection, job, None)?.attempts.number)
+    Ok(super::jobs::standing(connection, job)?.attempts.number)
 }
 
 /// Gives the bytes of an upload the name that they were sent for.

@@ -16,7 +16,7 @@ use crate::wire;
 
 pub use super::create::NewJob;
 use rows::COLUMNS;
-pub(super) use rows::{Body, Standing, actor, family, from_row, read, standing, standing_at};
+pub(super) use rows::{Body, Standing, family, from_row, read, standing, standing_by};
 pub use transitions::{By, Verb};
 pub(super) use transitions::{Facts, act, apply, carry_out};
 

@@ -1,8 +1,9 @@
 //! Jobs as rows: as they are shown, and as the rules see them.
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
 
+use super::transitions::By;
 use crate::domain::attempt::Attempts;
 use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::{Actor, Phase, State, Work};
@@ -123,13 +124,26 @@ pub(in crate::store) enum Body {
 
 /// Reads how a job stands.
 pub(in crate::store) fn standing(connection: &Connection, pk: JobId) -> Result<Standing, Error> {
-    connection
+    Ok(standing_by(connection, pk, By::default())?.0)
+}
+
+/// Reads how a job stands, and what the node works on that a call is made for, if it is made for one.
+///
+/// # Errors
+/// `StaleAttempt` when the call says that it belongs to another attempt than the present one.
+pub(in crate::store) fn standing_by(
+    connection: &Connection,
+    pk: JobId,
+    by: By,
+) -> Result<(Standing, Option<Actor>), Error> {
+    let (standing, nodes_job) = connection
         .prepare_cached(
             "SELECT kind, phase, node, start_time, end_time, error_reason, progress_amount, deletion_time, description,
-                 attempt, max_attempts, retry_delay, timeout, on_hold, parent, notifications <> '{}'
+                 attempt, max_attempts, retry_delay, timeout, on_hold, parent, notifications <> '{}',
+                 (SELECT current_job FROM nodes WHERE pk = ?2)
              FROM jobs WHERE pk = ?1",
         )?
-        .query_row([pk], |row| {
+        .query_row(params![pk, by.node], |row| {
             let kind = row.get_ref(0)?.as_str()?;
             let is_meta = kind == "meta";
             let body = if is_meta { Body::Meta(meta_state(row)?) } else { Body::Workable(state_from_row(row)?) };
@@ -137,29 +151,24 @@ pub(in crate::store) fn standing(connection: &Connection, pk: JobId) -> Result<S
             let attempts = Attempts { number: row.get(9)?, max: row.get(10)?, retry_delay_s: row.get(11)? };
             let (description, timeout_s, on_hold) = (row.get(8)?, row.get(12)?, row.get(13)?);
             let (parent, asked_notifications) = (row.get(14)?, row.get(15)?);
-            Ok(Standing { body, parent, deleted, description, asked_notifications, attempts, timeout_s, on_hold })
+            let standing =
+                Standing { body, parent, deleted, description, asked_notifications, attempts, timeout_s, on_hold };
+            Ok((standing, row.get::<_, Option<JobId>>(16)?))
         })
         .map_err(|error| match error {
             rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
             error => error.into(),
-        })
-}
-
-/// Reads how a job stands, for a call that may say which attempt it belongs to.
-///
-/// # Errors
-/// `StaleAttempt` when that is another one than the present.
-pub(in crate::store) fn standing_at(
-    connection: &Connection,
-    pk: JobId,
-    attempt: Option<i64>,
-) -> Result<Standing, Error> {
-    let standing = standing(connection, pk)?;
+        })?;
     let current = standing.attempts.number;
-    match attempt {
-        Some(attempt) if attempt != current => Err(Error::StaleAttempt { current }),
-        _ => Ok(standing),
+    if by.attempt.is_some_and(|attempt| attempt != current) {
+        return Err(Error::StaleAttempt { current });
     }
+    let work = match nodes_job {
+        None => Work::Nothing,
+        Some(job) if job == pk => Work::ThisJob,
+        Some(_) => Work::AnotherJob,
+    };
+    Ok((standing, by.node.map(|node| Actor { node, work })))
 }
 
 /// Puts a workable job's state together; a NULL where the phase wants a value can't be, by the schema's CHECKs.
@@ -187,19 +196,6 @@ fn meta_state(row: &Row<'_>) -> rusqlite::Result<MetaState> {
         Phase::Finished => MetaState::Finished { since: row.get(3)?, ended: row.get(4)? },
         Phase::Cancelled => MetaState::Cancelled { since: row.get(3)?, progress, ended: row.get(4)? },
     })
-}
-
-/// Reads what a node works on, as seen from a job.
-pub(in crate::store) fn actor(connection: &Connection, node: NodeId, job: JobId) -> Result<Actor, Error> {
-    let current: Option<Option<JobId>> = found(
-        connection.prepare_cached("SELECT current_job FROM nodes WHERE pk = ?1")?.query_row([node], |row| row.get(0)),
-    )?;
-    let work = match current.flatten() {
-        None => Work::Nothing,
-        Some(current) if current == job => Work::ThisJob,
-        Some(_) => Work::AnotherJob,
-    };
-    Ok(Actor { node, work })
 }
 
 /// Gives a job and all its descendants.

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::rows::{Body, Standing, actor, standing_at};
+use super::rows::{Body, Standing, standing_by};
 use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::{Action, Actor, Change, NodeChange, Outcome, Phase, Refusal, State, Transition, step};
 use crate::domain::time::Timestamp;
@@ -71,8 +71,7 @@ pub struct By {
 
 /// Carries out one action inside a transaction.
 pub(in crate::store) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> Result<(), Error> {
-    let connection = tx.connection();
-    let standing = standing_at(connection, job, by.attempt)?;
+    let (standing, actor) = standing_by(tx.connection(), job, by)?;
     let state = match &standing.body {
         Body::Workable(state) => state,
         Body::Meta(state) => {
@@ -85,7 +84,6 @@ pub(in crate::store) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) ->
     if matches!(verb, Verb::Cancel) {
         may_cancel(standing.parent.is_some(), false)?;
     }
-    let actor = by.node.map(|node| actor(connection, node, job)).transpose()?;
     let (data, lease_s) = match &verb {
         Verb::Progress { data, .. } => (data.clone(), None),
         Verb::Acquire { lease_s } => ("{}".to_owned(), *lease_s),
