@@ -34,12 +34,16 @@ const REFUSAL_TIME_MAX: Duration = Duration::from_secs(2);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Held by everything that the server's end waits for; when the last clone is gone, nothing comes any more.
+pub(super) type OpenMark = tokio::sync::mpsc::Sender<()>;
+
 /// The connection that a request came on; put into every request's extensions.
 #[derive(Debug, Clone)]
 struct Peer {
     address: SocketAddr,
     /// Cuts the connection, whatever is on its way.
     hang_up: Arc<Notify>,
+    open: OpenMark,
 }
 
 /// What every connection needs.
@@ -50,8 +54,7 @@ struct Shared {
     tls: Option<Tls>,
     stopping: watch::Receiver<bool>,
     cut_off: watch::Sender<bool>,
-    // When the last clone is gone, nothing comes any more.
-    open: tokio::sync::mpsc::Sender<()>,
+    open: OpenMark,
     refusals: Arc<Semaphore>,
 }
 
@@ -138,7 +141,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gate = Gate::default();
-    let peer = Peer { address, hang_up: Arc::default() };
+    let peer = Peer { address, hang_up: Arc::default(), open: shared.open };
     let hang_up = peer.hang_up.clone();
     let stream = Timed::new(stream, gate.clone(), shared.app.limits);
     let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
@@ -155,7 +158,7 @@ where
     });
     let future = shared.http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let (stopping, cut_off) = (shared.stopping, shared.cut_off.subscribe());
-    let connection = Connection { stopping, cut_off, hang_up, _open: shared.open };
+    let connection = Connection { stopping, cut_off, hang_up };
     connection.run(address, future).await;
 }
 
@@ -194,7 +197,6 @@ struct Connection {
     cut_off: watch::Receiver<bool>,
     /// Given by a request whose client does not read its answer.
     hang_up: Arc<Notify>,
-    _open: tokio::sync::mpsc::Sender<()>,
 }
 
 impl Connection {
@@ -243,8 +245,12 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (warp::reply::Response,), Erro
         .and(warp::body::stream())
         .then(move |method, path: FullPath, query, headers, peer: Option<Peer>, upgrade, body| {
             let body = Body::new(body, app.limits.silence_max);
-            let (peer, hang_up) = peer.map(|Peer { address, hang_up }| (address, hang_up)).unzip();
-            let (path, hang_up) = (path.as_str().to_owned(), hang_up.unwrap_or_default());
-            request::answer(app.clone(), Incoming { method, path, query, headers, peer, hang_up, upgrade, body })
+            let path = path.as_str().to_owned();
+            let (hang_up, open) = match &peer {
+                Some(peer) => (peer.hang_up.clone(), Some(peer.open.clone())),
+                None => Default::default(),
+            };
+            let peer = peer.map(|peer| peer.address);
+            request::answer(app.clone(), Incoming { method, path, query, headers, peer, hang_up, open, upgrade, body })
         })
 }

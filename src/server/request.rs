@@ -19,6 +19,7 @@ use warp::reply::Response;
 use super::App;
 use super::auth::{self, Caller};
 use super::error::ApiError;
+use super::listen::OpenMark;
 use super::pages;
 use super::pages::form::{Form, Parts};
 use super::pages::guard::Asker;
@@ -48,6 +49,8 @@ pub(crate) struct Incoming {
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) hang_up: Arc<Notify>,
+    /// Keeps the server from its end while the request is carried out, whether its connection is there or not.
+    pub(super) open: Option<OpenMark>,
     /// There when the client asks for a WebSocket, in the proper form.
     pub(crate) upgrade: Option<OnUpgrade>,
     pub(crate) body: Body,
@@ -245,15 +248,36 @@ pub(crate) fn decimal(text: &str) -> Option<i64> {
     if plain { text.parse().ok() } else { None }
 }
 
+/// A route with the parameters of the path, or why there is none.
+type Found = Result<(&'static Route, Vec<String>), ApiError>;
+
 /// Answers one request. Never fails, and a panic in a handler becomes a 500 of that request alone.
 pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
+    let Incoming { method, path, headers, .. } = &incoming;
+    let found = match pages::guard::is_there(path, headers) {
+        true => app.routes.find(method, path, upgrade::is_asked_for(headers)),
+        false => Err(ApiError::no_such_path()),
+    };
+    if !matches!(&found, Ok((route, _)) if route.is_seen_through()) {
+        return carry_out(app, incoming, found).await;
+    }
+    match tokio::spawn(carry_out(app, incoming, found)).await {
+        Ok(response) => response,
+        Err(error) => ApiError::internal(error).into_response(),
+    }
+}
+
+/// Carries a request out: the answer, and what is kept of it.
+async fn carry_out(app: Arc<App>, mut incoming: Incoming, found: Found) -> Response {
+    let _open = incoming.open.take();
     let began = Instant::now();
     let id = request_id(&incoming.headers);
     let is_head = incoming.method == Method::HEAD;
     let speaks_tus = incoming.headers.contains_key(TUS_RESUMABLE);
     let mut trace = Trace::of(&incoming);
     let asker = Asker::of(&incoming);
-    let result = guarded(respond(app.clone(), incoming, id.clone(), &mut trace)).await;
+    trace.route = found.as_ref().ok().map(|(route, _)| *route);
+    let result = guarded(respond(app.clone(), incoming, found, id.clone(), &mut trace)).await;
     let mut response = match (result, asker.filter(|asker| asker.is_answered_by_a_page(trace.route))) {
         (result, Some(asker)) => pages::guard::armoured(result.unwrap_or_else(|error| asker.refuse(error))),
         (Ok(response), None) => response,
@@ -283,16 +307,17 @@ async fn guarded(work: impl Future<Output = Result<Response, ApiError>>) -> Resu
     result.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")))
 }
 
-/// Finds the route and goes through the checks up to the handler.
-async fn respond(app: Arc<App>, incoming: Incoming, id: HeaderValue, trace: &mut Trace) -> Result<Response, ApiError> {
-    let Incoming { method, path, query, headers, peer, hang_up, upgrade, mut body } = incoming;
+/// Goes through the checks up to the handler.
+async fn respond(
+    app: Arc<App>,
+    incoming: Incoming,
+    found: Found,
+    id: HeaderValue,
+    trace: &mut Trace,
+) -> Result<Response, ApiError> {
+    let Incoming { method, path: _, query, headers, peer, hang_up, open: _, upgrade, mut body } = incoming;
     // A client that waits for 100 Continue has not sent its body, and must not be asked to for an error.
     let waits = headers.get(EXPECT).is_some();
-    let found = match pages::guard::is_there(&path, &headers) {
-        true => app.routes.find(&method, &path, upgrade::is_asked_for(&headers)),
-        false => Err(ApiError::no_such_path()),
-    };
-    trace.route = found.as_ref().ok().map(|(route, _)| *route);
     // How the server is can be asked at any time.
     let is_limited = !trace.route.is_some_and(Route::is_about_the_server);
     let counted = app.clone();

@@ -151,6 +151,12 @@ impl Route {
         };
         is_of_staff && !self.only_reads()
     }
+
+    /// Says whether a call is carried out to its end when the client hangs up meanwhile: what the audit log keeps, logins
+    /// among it. Else whoever hangs up at the right moment would have changed something without an entry.
+    pub(crate) fn is_seen_through(&self) -> bool {
+        self.is_audited() || (self.who == Who::Anyone && !self.only_reads())
+    }
 }
 
 const GET: &[Method] = &[Method::GET];

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::harness::raw::Raw;
-use crate::harness::{ADMIN, Lab, OTHER, PASSWORD, Setup, USER, until};
+use crate::harness::{ADMIN, Lab, OTHER, PASSWORD, Setup, USER, deadline, until};
 
 /// Gives the value of a line of metrics.
 fn metric(page: &str, line: &str) -> Option<f64> {
@@ -191,6 +191,43 @@ async fn tokens_can_be_for_one_node_and_for_reading_only() {
     }
     let of_staff = make(json!({"name": "scope", "node": node}), ADMIN).await;
     lab.post("/v1/users/list").anonymous().header("Authorization", &of_staff).await.refuses(403, "permission_denied");
+}
+
+#[tokio::test]
+async fn what_staff_do_is_kept_also_when_they_hang_up_meanwhile() {
+    let lab = Lab::start();
+    let jobs = [lab.job().await, lab.job().await];
+    let head = |job: i64| format!("/v1/jobs/{job}/cancel");
+    let heads = [lab.head("DELETE", &head(jobs[0]), ADMIN).await, lab.head("DELETE", &head(jobs[1]), ADMIN).await];
+    let mut asking = lab.raw();
+    let mut gauge = |name: &str| {
+        asking.send("GET /metrics HTTP/1.1\r\nHost: lab\r\n\r\n");
+        metric(&asking.reply().expect("an answer").text(), name).expect("a value")
+    };
+    let connections = gauge("labrun_connections");
+    // With the database held, the first waits in its transaction and the second in the queue behind it.
+    let held =
+        rusqlite::Connection::open(lab.server(|server| server.dir().join("labrun.db"))).expect("the database opens");
+    held.execute_batch("BEGIN IMMEDIATE").expect("it can be held");
+    let calling = heads.map(|head| {
+        let mut raw = lab.raw();
+        raw.send(format!("{head}\r\n"));
+        raw
+    });
+    until("a call to wait", || (gauge("labrun_writer_queue_length") >= 1.0).then_some(()));
+    drop(calling);
+    until("a call to be hung up on", || (gauge("labrun_connections") < connections + 2.0).then_some(()));
+    held.execute_batch("ROLLBACK").expect("it can be let go");
+    let (mut cancelled, end) = (Vec::new(), deadline());
+    while cancelled.len() < 2 {
+        let entries = lab.get("/v1/audit?action=jobs.cancel").by(ADMIN).await.expect(200).json();
+        cancelled = entries.as_array().expect("a list").iter().map(|entry| entry["target"].clone()).collect();
+        let phases = [lab.read(jobs[0]).await["phase"].clone(), lab.read(jobs[1]).await["phase"].clone()];
+        let done = phases.iter().filter(|phase| **phase == "cancelled").count();
+        assert!(Instant::now() < end, "{done} were cancelled, {cancelled:?} kept");
+    }
+    cancelled.sort_by_key(Value::to_string);
+    assert_eq!(cancelled, jobs.map(|job| json!(format!("DELETE {}", head(job)))));
 }
 
 #[tokio::test]
