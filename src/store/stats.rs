@@ -77,7 +77,8 @@ pub struct WriterStats {
     pub(super) pace: Pace,
 }
 
-/// The longest time that a recent commit took: each commit that took less lets an eighth of it be forgotten.
+/// The longest time that a recent transaction waited, for the database and for its commit: each that waited less lets an
+/// eighth of it be forgotten.
 #[derive(Debug)]
 pub(super) struct Pace(AtomicU64);
 
@@ -85,7 +86,7 @@ impl Pace {
     /// A commit under this does not hold up a thread's other work noticeably, in microseconds.
     const BRISK_US: u64 = 500;
 
-    /// Notes how long a commit took. Only one at a time does so.
+    /// Notes how long a transaction waited. Only one at a time does so.
     pub(super) fn note(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let longest = self.0.load(Ordering::Relaxed);

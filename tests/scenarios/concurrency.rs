@@ -213,3 +213,26 @@ async fn archives_that_nobody_reads_keep_nobody_else_waiting() {
         assert!(std::time::Instant::now() < end, "their turns never came back");
     }
 }
+
+#[tokio::test]
+async fn a_write_that_stalls_holds_up_no_read() {
+    let lab = Lab::start();
+    let held = lab.started().await;
+    let progress = format!("/v1/jobs/{}/progress/0.5", held.job);
+    // By now the server takes it that a commit is brisk, and lets callers write by themselves.
+    for _ in 0..100 {
+        lab.act(held, "progress/0.5").await.expect(200);
+    }
+    let head = lab.head("POST", &progress, USER).await;
+    let mut writing = lab.raw();
+    let database = rusqlite::Connection::open(lab.server(|server| server.dir().join("labrun.db"))).expect("a database");
+    for _ in 0..3 {
+        database.execute_batch("BEGIN IMMEDIATE").expect("it can be held");
+        writing.send(format!("{head}Node-Id: {}\r\nContent-Length: 0\r\n\r\n", held.node));
+        // Before the database is let go, which the write alone waits for: it gives up after seconds.
+        lab.get("/healthz").anonymous().await.expect(200);
+        assert_eq!(lab.read(held.job).await["phase"], "started");
+        database.execute_batch("ROLLBACK").expect("it can be let go");
+        assert_eq!(writing.reply().expect("an answer").status, 200);
+    }
+}

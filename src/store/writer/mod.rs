@@ -4,8 +4,10 @@
 //! Commands queue up. A caller that finds nobody writing writes its own command, there and then: with one client a
 //! change of thread to a writer and back costs as much as the commit (`benches/RESULTS.md`). While commits are brisk it
 //! does so in the middle of the runtime's work, which then stands still for less time than it takes to hand that work to
-//! another thread; else the runtime is told, and goes on elsewhere. What queues up meanwhile is for the writer's thread,
-//! which goes on until nothing waits. So the turn to write is always one thread's:
+//! another thread; else the runtime is told, and goes on elsewhere. A disk that is brisk can stall all the same, and the
+//! runtime does not notice by itself: so the writer's thread looks after callers while they write, and calls for another
+//! of the runtime's threads when one takes long. What queues up meanwhile is for the writer's thread too, which goes on
+//! until nothing waits. So the turn to write is always one thread's:
 //!
 //! ```text
 //!            a caller comes                   it has written, and nothing waits
@@ -23,6 +25,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -42,6 +45,9 @@ pub use transaction::WriteTx;
 /// Commands that may wait; one more is told that the store is overloaded.
 const QUEUE_MAX: usize = 4_096;
 
+/// How long a caller may write before the runtime is helped to go on without its thread.
+const STALL: Duration = Duration::from_millis(50);
+
 /// Whose turn it is to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -54,13 +60,19 @@ enum Turn {
 struct Queue {
     waiting: VecDeque<Box<dyn Command>>,
     turn: Turn,
+    /// How many turns callers have had.
+    callers_turns: u64,
+    /// The runtime whose thread is writing, while it is a caller's turn.
+    runtime: Option<Handle>,
+    /// Whether the thread has nothing to look after, and sleeps until it is told.
+    is_thread_asleep: bool,
     /// Nothing more is taken; what waits is still carried out.
     is_closing: bool,
 }
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// Given when the turn is the thread's, and when it is to end.
+    /// Given when the turn is the thread's, when it is to end, and when callers begin to write while it is asleep.
     is_wanted: Condvar,
     /// Locked by whose turn it is, and by nobody else.
     desk: Mutex<Desk>,
@@ -77,8 +89,8 @@ impl Shared {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a command in. Says whether the caller is to write it.
-    fn enter(&self, command: Box<dyn Command>, may_write: bool) -> Result<bool, Error> {
+    /// Takes a command in. Says whether the caller is to write it, which it may on a thread of a runtime that can spare it.
+    fn enter(&self, command: Box<dyn Command>, runtime: Option<Handle>) -> Result<bool, Error> {
         let mut queue = self.queue();
         if queue.is_closing {
             return Err(Error::Closing);
@@ -92,12 +104,19 @@ impl Shared {
         if queue.turn != Turn::Nobody {
             return Ok(false);
         }
-        if may_write {
-            queue.turn = Turn::ACaller;
-            return Ok(true);
+        if runtime.is_none() {
+            self.give_to_thread(queue);
+            return Ok(false);
         }
-        self.give_to_thread(queue);
-        Ok(false)
+        queue.turn = Turn::ACaller;
+        queue.callers_turns += 1;
+        queue.runtime = runtime;
+        let wake = std::mem::take(&mut queue.is_thread_asleep);
+        drop(queue);
+        if wake {
+            self.is_wanted.notify_one();
+        }
+        Ok(true)
     }
 
     fn give_to_thread(&self, mut queue: MutexGuard<'_, Queue>) {
@@ -128,13 +147,7 @@ impl Shared {
     /// The thread: takes its turns until it is told to end, then leaves everything in one file.
     fn run(&self) {
         loop {
-            let queue = self.queue();
-            let must_wait = |queue: &mut Queue| match queue.turn {
-                Turn::TheThread => false,
-                Turn::ACaller => true,
-                Turn::Nobody => !queue.is_closing,
-            };
-            let queue = self.is_wanted.wait_while(queue, must_wait).unwrap_or_else(PoisonError::into_inner);
+            let queue = self.wait_for_turn();
             let is_last = queue.is_closing && queue.waiting.is_empty();
             drop(queue);
             if is_last {
@@ -148,6 +161,37 @@ impl Shared {
         }
         self.desk().tidy();
     }
+
+    /// The thread: waits for its turn or its end, and looks after callers that write meanwhile.
+    fn wait_for_turn(&self) -> MutexGuard<'_, Queue> {
+        let mut queue = self.queue();
+        let mut turns_seen = queue.callers_turns;
+        loop {
+            let turns = queue.callers_turns;
+            match queue.turn {
+                Turn::TheThread => return queue,
+                Turn::Nobody if queue.is_closing => return queue,
+                // Nobody has written for a while.
+                Turn::Nobody if turns == turns_seen => {
+                    queue.is_thread_asleep = true;
+                    queue = self.is_wanted.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                    queue.is_thread_asleep = false;
+                }
+                Turn::Nobody | Turn::ACaller => {
+                    turns_seen = turns;
+                    queue = self.is_wanted.wait_timeout(queue, STALL).unwrap_or_else(PoisonError::into_inner).0;
+                    if queue.turn == Turn::ACaller
+                        && queue.callers_turns == turns
+                        && let Some(runtime) = &queue.runtime
+                    {
+                        // Any task will do: the thread that takes it finds that nobody waits for sockets and timers any
+                        // more, and does so from then on.
+                        drop(runtime.spawn(std::future::ready(())));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// A caller's turn, until this is dropped.
@@ -156,6 +200,7 @@ struct CallersTurn<'a>(&'a Shared);
 impl Drop for CallersTurn<'_> {
     fn drop(&mut self) {
         let mut queue = self.0.queue();
+        queue.runtime = None;
         if queue.waiting.is_empty() && !queue.is_closing {
             queue.turn = Turn::Nobody;
         } else {
@@ -191,7 +236,14 @@ impl Writer {
         let free_jobs = Arc::<FreeJobs>::default();
         let told = Told { events: told, free_jobs: free_jobs.clone(), callers };
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue { waiting: VecDeque::new(), turn: Turn::Nobody, is_closing: false }),
+            queue: Mutex::new(Queue {
+                waiting: VecDeque::new(),
+                turn: Turn::Nobody,
+                callers_turns: 0,
+                runtime: None,
+                is_thread_asleep: false,
+                is_closing: false,
+            }),
             is_wanted: Condvar::new(),
             desk: Mutex::new(Desk { connection, clock, telling, told, last_event: Cell::new(last) }),
             stats: Arc::default(),
@@ -223,7 +275,7 @@ impl Writer {
         F: FnOnce(&WriteTx<'_>) -> Result<T, Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        if self.shared.enter(Box::new(Call::new(work, reply)), may_block())? {
+        if self.shared.enter(Box::new(Call::new(work, reply)), spare_runtime())? {
             if self.shared.stats.pace.is_brisk() {
                 self.shared.write_as_caller();
             } else {
@@ -259,9 +311,11 @@ impl Writer {
     }
 }
 
-/// Says whether the calling task may block its thread: only where the runtime has other threads to go on with.
-fn may_block() -> bool {
-    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+/// Gives the runtime of the calling task, if that may block its thread: only where there are others to go on with.
+fn spare_runtime() -> Option<Handle> {
+    let runtime = Handle::try_current().ok()?;
+    let has_others = runtime.runtime_flavor() == RuntimeFlavor::MultiThread && runtime.metrics().num_workers() > 1;
+    has_others.then_some(runtime)
 }
 
 #[cfg(test)]

@@ -251,6 +251,58 @@ async fn a_writer_that_can_not_begin_says_to_come_back() {
     assert_eq!(lab.rows(), [2]);
 }
 
+#[test]
+fn a_caller_that_stalls_does_not_hold_up_its_runtime() {
+    use std::io::{Read, Write};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const BYTES: usize = 100;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let lab = Arc::new(start(""));
+    // As after many brisk commits.
+    (0..100).for_each(|_| lab.writer.stats().pace.note(Duration::ZERO));
+    // Gives a socket, and a task at its other end that sends a byte back, many times, and then does something at the next.
+    // By then one of the two threads waits for sockets, and the other one for that.
+    let on_byte = |work: Box<dyn Future<Output = ()> + Send + Unpin>| {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let _inside = runtime.enter();
+        let mut theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
+        let task = runtime.spawn(async move {
+            for _ in 0..BYTES {
+                let byte = theirs.read_u8().await.unwrap();
+                theirs.write_u8(byte).await.unwrap();
+            }
+            theirs.read_u8().await.unwrap();
+            work.await;
+        });
+        for _ in 0..BYTES {
+            ours.write_all(b"x").unwrap();
+            ours.read_exact(&mut [0]).unwrap();
+        }
+        (ours, task)
+    };
+    let (begun, begins) = mpsc::channel::<()>();
+    let (release, released) = mpsc::channel::<()>();
+    let (is_told, told) = mpsc::channel::<()>();
+    let its = lab.clone();
+    let stalling = Box::pin(async move {
+        let command = move |_: &WriteTx<'_>| {
+            begun.send(()).unwrap();
+            released.recv_timeout(Duration::from_secs(60)).map_err(|_| Error::Broken("it waited in vain".to_owned()))
+        };
+        its.writer.call(command).await.unwrap();
+    });
+    let (mut first, call) = on_byte(Box::new(stalling));
+    let (mut second, _) = on_byte(Box::new(Box::pin(async move { is_told.send(()).unwrap() })));
+    first.write_all(b"x").unwrap();
+    begins.recv().unwrap();
+    second.write_all(b"x").unwrap();
+    told.recv().unwrap();
+    release.send(()).unwrap();
+    runtime.block_on(call).unwrap();
+}
+
 #[tokio::test]
 async fn a_stop_finishes_what_is_queued_and_refuses_what_comes_later() {
     let lab = start("");

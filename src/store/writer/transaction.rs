@@ -214,9 +214,13 @@ impl Desk {
     ) -> Batch {
         let Self { connection, clock, telling, last_event, told: _ } = self;
         let mut batch = Batch::default();
-        if let Err(error) = begin(connection) {
+        let came = Instant::now();
+        let begun = begin(connection);
+        let waited = came.elapsed();
+        if let Err(error) = begun {
             tracing::error!(%error, "no transaction could be begun");
             WriterStats::count(&stats.lost);
+            stats.pace.note(waited);
             batch.done.push((first, fate_of(&error)));
             return batch;
         }
@@ -249,7 +253,7 @@ impl Desk {
         }
         let took = began.elapsed();
         stats.commit_us.observe_time(took);
-        stats.pace.note(took);
+        stats.pace.note(waited + took);
         batch
     }
 
