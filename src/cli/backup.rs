@@ -7,6 +7,7 @@ use clap::Args;
 use super::place::Place;
 use super::progress::Shown;
 use super::verify::tell;
+use crate::cli::screen::say;
 
 /// Copy a data directory as it is at one moment, and verify the copy.
 ///
@@ -27,7 +28,7 @@ impl Backup {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let report = crate::care::backup(&self.place.dir()?, &self.dest, &Shown::new())?;
         tell(&report)?;
-        println!("The backup is {}.", self.dest.display());
+        drop(say(format_args!("The backup is {}.", self.dest.display())));
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::place::Place;
+use crate::cli::screen::say;
 
 /// Look for a moment at whether a server could serve from a data directory.
 ///
@@ -25,8 +26,8 @@ impl Check {
         let dir = self.place.dir()?;
         match crate::care::check(&dir, Duration::from_secs(self.at_most_s))? {
             (_, Some(damage)) => anyhow::bail!("{damage}"),
-            (true, None) => println!("{} is sound.", dir.display()),
-            (false, None) => println!("{} is sound as far as the time let it be looked at.", dir.display()),
+            (true, None) => say(format_args!("{} is sound.", dir.display()))?,
+            (false, None) => say(format_args!("{} is sound as far as the time let it be looked at.", dir.display()))?,
         }
         Ok(())
     }

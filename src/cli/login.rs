@@ -11,6 +11,7 @@ use super::exit::{self, Exit, Failure};
 use super::logins::{Logins, StoredLogin};
 use super::screen::Look;
 use super::screen::text::plain;
+use crate::cli::screen::say;
 use crate::client::{Client, ClientError};
 use crate::wire::token::NewApiToken;
 
@@ -135,7 +136,7 @@ impl Logout {
         }
         logins.remove(&address);
         logins.save()?;
-        println!("Logged out at {address}.");
+        drop(say(format_args!("Logged out at {address}.")));
         Ok(Exit::Done)
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::progress::Shown;
 use super::verify::tell;
+use crate::cli::screen::say;
 
 /// Make a data directory from a backup; the backup is verified first and stays as it is.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ impl Restore {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let report = crate::care::restore(&self.src, &self.data_dir, &Shown::new())?;
         tell(&report)?;
-        println!("Restored. Start the server with: labrun serve --data-dir {}", self.data_dir.display());
+        drop(say(format_args!("Restored. Start the server with: labrun serve --data-dir {}", self.data_dir.display())));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::place::Place;
+use crate::cli::screen::say;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::offline::Offline;
 use crate::store::retention;
@@ -63,15 +64,15 @@ impl Retention {
         let database = Offline::open(&self.place.dir()?.join("labrun.db"))?;
         let due = database.retention_due(self.ages.in_seconds(), SystemClock.now(), LINES_MAX)?;
         for (job, phase, end) in &due.ended {
-            println!("would soft-delete job {job}, {phase} since {end}");
+            say(format_args!("would soft-delete job {job}, {phase} since {end}"))?;
         }
         for (job, time) in &due.deleted_jobs {
-            println!("would delete job {job} for good, soft-deleted since {time}");
+            say(format_args!("would delete job {job} for good, soft-deleted since {time}"))?;
         }
         for (output, time) in &due.deleted_outputs {
-            println!("would delete output {output} for good, soft-deleted since {time}");
+            say(format_args!("would delete output {output} for good, soft-deleted since {time}"))?;
         }
-        println!("{} in all.", due.ended.len() + due.deleted_jobs.len() + due.deleted_outputs.len());
+        say(format_args!("{} in all.", due.ended.len() + due.deleted_jobs.len() + due.deleted_outputs.len()))?;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::logs;
 use super::notifications::Notifications;
+use crate::cli::screen::say;
 use crate::server::tls::Files;
 use crate::server::{Limits, Running, Settings};
 use crate::store::uploads::Bounds;
@@ -191,13 +192,17 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
              --tls-key, or listen on 127.0.0.1 behind a proxy that has TLS"
         );
     }
-    println!("labrun listens on {scheme}://{} and keeps everything in {}", running.address(), data_dir.display());
+    drop(say(format_args!(
+        "labrun listens on {scheme}://{} and keeps everything in {}",
+        running.address(),
+        data_dir.display()
+    )));
     if let Some(password) = running.made_password() {
-        println!("The first user is admin with the password {password}; it is not shown again.");
+        drop(say(format_args!("The first user is admin with the password {password}; it is not shown again.")));
     }
     if let Some(path) = running.setup_path() {
-        println!("Or choose the password in a browser: {scheme}://{}{path}", running.address());
-        println!("The link is good once, until somebody logs in.");
+        drop(say(format_args!("Or choose the password in a browser: {scheme}://{}{path}", running.address())));
+        drop(say(format_args!("The link is good once, until somebody logs in.")));
     }
     loop {
         tokio::select! {

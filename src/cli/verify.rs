@@ -5,6 +5,7 @@ use clap::Args;
 use super::place::Place;
 use super::progress::Shown;
 use crate::care::{Report, repair, verify};
+use crate::cli::screen::say;
 
 /// Check every row against its bytes, every byte against its SHA-256, and the database against its own rules.
 ///
@@ -26,7 +27,7 @@ impl Verify {
         let report = if self.repair {
             let (report, count) = repair(&dir, &Shown::new())?;
             if count > 0 {
-                println!("Bytes set aside or marked as missing: {count}.");
+                drop(say(format_args!("Bytes set aside or marked as missing: {count}.")));
             }
             report
         } else {
@@ -42,18 +43,24 @@ impl Verify {
 /// When it tells of damage.
 pub(super) fn tell(report: &Report) -> anyhow::Result<()> {
     for problem in &report.problems {
-        println!("DAMAGED: {problem}");
+        drop(say(format_args!("DAMAGED: {problem}")));
     }
-    println!("{} blobs, {} bytes read; {} blobs wait for a name.", report.blobs, report.bytes, report.unreferenced);
+    drop(say(format_args!(
+        "{} blobs, {} bytes read; {} blobs wait for a name.",
+        report.blobs, report.bytes, report.unreferenced
+    )));
     if report.uploads > 0 {
-        println!("{} uploads are on their way.", report.uploads);
+        drop(say(format_args!("{} uploads are on their way.", report.uploads)));
     }
     if report.set_aside > 0 {
-        println!("{} blobs were set aside by an earlier repair; their outputs say so.", report.set_aside);
+        drop(say(format_args!(
+            "{} blobs were set aside by an earlier repair; their outputs say so.",
+            report.set_aside
+        )));
     }
     match report.problems.len() {
         0 => {
-            println!("No damage found.");
+            drop(say(format_args!("No damage found.")));
             Ok(())
         }
         count => anyhow::bail!("damage found: {count}"),

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::connect::Connection;
 use super::exit::Failure;
 use super::{Exit, logs};
+use crate::cli::screen::say;
 use crate::client::Client;
 use crate::wire::list::exact;
 use crate::worker::{Keep, Limits, Settings, Stopping, WorkError, Worker};
@@ -165,12 +166,12 @@ impl Work {
         };
         let nodes: Vec<_> =
             worker.nodes().iter().map(|node| format!("{} ({}/{})", node.pk, node.ip, node.index)).collect();
-        println!(
+        drop(say(format_args!(
             "labrun works for {} as node {} and keeps runs in {}",
             worker.server(),
             nodes.join(", "),
             settings.dir.display()
-        );
+        )));
         worker.run(stop).await.map_err(told)?;
         Ok(Exit::Done)
     }

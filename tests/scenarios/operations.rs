@@ -193,6 +193,24 @@ async fn tokens_can_be_for_one_node_and_for_reading_only() {
     lab.post("/v1/users/list").anonymous().header("Authorization", &of_staff).await.refuses(403, "permission_denied");
 }
 
+#[test]
+fn a_server_whose_output_nobody_reads_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Setup::default().command(dir.path());
+    let mut server = command.stderr(std::process::Stdio::null()).spawn().expect("the server starts");
+    drop(server.stdout.take());
+    let port = until("the server's address", || {
+        let written: Value = serde_json::from_slice(&std::fs::read(dir.path().join("server.json")).ok()?).ok()?;
+        written["url"].as_str()?.rsplit(':').next()?.parse::<u16>().ok()
+    });
+    let mut raw = Raw::connect(port);
+    let answer = raw.send("GET /healthz HTTP/1.1\r\nHost: lab\r\n\r\n").reply();
+    let pid = server.id().to_string();
+    std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill runs");
+    let ended = server.wait().expect("it ends");
+    assert_eq!((answer.map(|answer| answer.status), ended.code()), (Some(200), Some(0)));
+}
+
 #[tokio::test]
 async fn what_staff_do_is_kept_also_when_they_hang_up_meanwhile() {
     let lab = Lab::start();

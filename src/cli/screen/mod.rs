@@ -59,6 +59,12 @@ impl Look {
     }
 }
 
+/// Prints a line of a command that people read. A command that has done what it was asked for does not look at the error: a
+/// pipe that nobody reads any more takes nothing away from that, and ends no server.
+pub(crate) fn say(line: std::fmt::Arguments<'_>) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
+}
+
 impl Screen {
     /// Says whether programs are to read the output.
     pub(crate) fn wants_json(self) -> bool {
