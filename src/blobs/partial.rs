@@ -195,13 +195,14 @@ impl Partial {
     /// Makes the bytes durable and gives them their name.
     pub(super) fn seal(self, blobs: &Blobs, expected: Option<Digest>) -> Result<Held, WriteError> {
         let digest = self.digest(expected)?;
-        self.place(blobs, digest)
+        self.place(blobs, digest, false)
     }
 
     /// Makes the bytes durable and gives them the name of their digest; where that is taken, they are not needed.
-    pub(super) fn place(mut self, blobs: &Blobs, digest: Digest) -> Result<Held, WriteError> {
+    pub(super) fn place(mut self, blobs: &Blobs, digest: Digest, is_acknowledged: bool) -> Result<Held, WriteError> {
         // The hold comes before the look at the place: a sweep between the two would take what was seen.
         let hold = blobs.0.holds.hold(digest);
+        let mut is_beside = false;
         if blobs.size_on_disk(digest)? == Some(self.size_bytes) {
             self.path.keep = false;
         } else {
@@ -209,9 +210,18 @@ impl Partial {
             blobs.0.faults.meet(Point::Sync)?;
             self.file.sync_all()?;
             blobs.0.faults.meet(Point::Rename)?;
-            self.path.rename(&blobs.path(digest))?;
+            let place = blobs.path(digest);
+            // Bytes that were acknowledged piece by piece keep their old name until the new one is durable: not every file
+            // system loses both ends of a rename or none. One without links has to do with the rename.
+            is_beside = is_acknowledged && std::fs::hard_link(&self.path.path, &place).is_ok();
+            if !is_beside {
+                self.path.rename(&place)?;
+            }
         }
         blobs.sync_name(digest)?;
+        if is_beside {
+            self.path.keep = false;
+        }
         Ok(Held { digest, size_bytes: self.size_bytes, _hold: hold })
     }
 }

@@ -157,6 +157,6 @@ impl Sealed {
     /// Gives the bytes their place; returns when that is durable.
     pub async fn place(self) -> Result<Held, WriteError> {
         let Self { blobs, partial, digest } = self;
-        blocking(move || partial.place(&blobs, digest)).await
+        blocking(move || partial.place(&blobs, digest, true)).await
     }
 }

@@ -38,6 +38,8 @@ async fn start_on(disk: &Disk, kept: &mut Kept, told: &Told, username: &str, nod
 
 /// Records traffic and replays it; cuts the power after each `every`th answer, and once at a random step before each.
 async fn replay(every: usize, seed: u64) {
+    // Seen when the test fails.
+    println!("seed {seed}");
     let lab = Lab::start();
     let (templates, node) = (Templates { plain: lab.template().await, flow: row(&lab).await }, lab.node(USER).await);
     let (username, (user, admin)) = (lab.username(USER).await, callers(&lab).await);

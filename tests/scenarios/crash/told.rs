@@ -120,10 +120,11 @@ impl Told {
         let path = format!("/v1/uploads/{pk}");
         let (status, body) = worker.read(&path).await;
         let gone = matches!(self.jobs.get(&sent.job), Some(Said::Gone));
-        if status == 404 && (gone || self.doubtful.get(&sent.job) == Some(&"hard")) {
+        let doubt = self.doubtful.get(&sent.job).copied();
+        if status == 404 && (gone || doubt == Some("hard")) {
             return false;
         }
-        assert_eq!(status, 200, "LOST: upload {pk} of job {}", sent.job);
+        assert_eq!(status, 200, "LOST: upload {pk} of job {} (in doubt: {doubt:?}): {sent:?}", sent.job);
         let now: Value = serde_json::from_slice(&body).expect("JSON");
         let received = now["received"].as_u64().expect("a number") as usize;
         assert!(received >= sent.acknowledged, "LOST: upload {pk} has {received} of {} bytes", sent.acknowledged);

@@ -208,6 +208,11 @@ impl Disk {
                 let (folder, name) = self.folder(to);
                 folder.set(&name, Some(file));
             }
+            Step::Link { from, to } => {
+                let Some(file) = self.file(from) else { return };
+                let (folder, name) = self.folder(to);
+                folder.set(&name, Some(file));
+            }
             Step::Unlink { path } => {
                 let (folder, name) = self.folder(path);
                 if folder.now.contains_key(&name) {

@@ -25,6 +25,8 @@ pub(super) enum Step {
     Truncate { path: PathBuf, length: u64 },
     /// A name was changed.
     Rename { from: PathBuf, to: PathBuf },
+    /// A file got a second name.
+    Link { from: PathBuf, to: PathBuf },
     /// A name was taken away.
     Unlink { path: PathBuf },
     /// A thread began to sync a file or a folder.
@@ -83,6 +85,7 @@ pub(super) fn steps(record: &str, dir: &Path) -> Vec<Step> {
             "renameat" | "renameat2" => {
                 steps.extend(inside(path(1)).zip(inside(path(3))).map(|(from, to)| Step::Rename { from, to }))
             }
+            "linkat" => steps.extend(inside(path(1)).zip(inside(path(3))).map(|(from, to)| Step::Link { from, to })),
             "unlink" => steps.extend(inside(path(0)).map(|path| Step::Unlink { path })),
             "unlinkat" => steps.extend(inside(path(1)).map(|path| Step::Unlink { path })),
             // What the server is not known to do must not go by unseen.
