@@ -55,6 +55,8 @@ pub(crate) async fn run(scale: Scale, report: &mut Report) -> anyhow::Result<()>
         let figure = Figure::new(&name, rate, "/s").against("one commit per write", single);
         report.add(if connections == 64 { figure.budget(Budget::RatioAtLeast(5.0)) } else { figure });
         if connections == 1 {
+            let figure = Figure::new("transition, latency of one connection, in rounds", 1e6 / rate, "us");
+            report.add(figure.against("bare commit", 1e6 / single).budget(Budget::RatioAtMost(1.5)));
             latency(scale, report, &mut workers[0], &raw).await?;
         } else {
             let what = format!("the same loop, {connections} to a commit");

@@ -202,9 +202,8 @@ impl Partial {
     pub(super) fn place(mut self, blobs: &Blobs, digest: Digest, is_acknowledged: bool) -> Result<Held, WriteError> {
         // The hold comes before the look at the place: a sweep between the two would take what was seen.
         let hold = blobs.0.holds.hold(digest);
-        let mut is_beside = false;
-        if blobs.size_on_disk(digest)? == Some(self.size_bytes) {
-            self.path.keep = false;
+        let is_beside = if blobs.size_on_disk(digest)? == Some(self.size_bytes) {
+            true
         } else {
             // Synced before it is named, so that what stands under a name is whole even after a loss of power.
             blobs.0.faults.meet(Point::Sync)?;
@@ -213,11 +212,12 @@ impl Partial {
             let place = blobs.path(digest);
             // Bytes that were acknowledged piece by piece keep their old name until the new one is durable: not every file
             // system loses both ends of a rename or none. One without links has to do with the rename.
-            is_beside = is_acknowledged && std::fs::hard_link(&self.path.path, &place).is_ok();
-            if !is_beside {
+            let is_linked = is_acknowledged && std::fs::hard_link(&self.path.path, &place).is_ok();
+            if !is_linked {
                 self.path.rename(&place)?;
             }
-        }
+            is_linked
+        };
         blobs.sync_name(digest)?;
         if is_beside {
             self.path.keep = false;
