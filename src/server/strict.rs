@@ -82,7 +82,19 @@ impl<'de> Visitor<'de> for Reader {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_number_is_the_same_after_any_number_of_journeys(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
+            let text = serde_json::to_string(&number).unwrap();
+            let once = parse(text.as_bytes()).unwrap();
+            prop_assert_eq!(once.as_f64().unwrap().to_bits(), number.to_bits());
+            prop_assert_eq!(once.to_string(), text);
+        }
+    }
 
     #[test]
     fn reads_what_serde_json_reads() {
