@@ -60,7 +60,11 @@ pub(crate) async fn send(
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CONTENT_DISPOSITION, HeaderValue::from_str(file_name).map_err(ApiError::internal)?);
         let digest = HeaderValue::from_str(&digest.content_digest()).map_err(ApiError::internal)?;
-        headers.insert("content-digest", digest);
+        // A part's own digest is not known; RFC 9530 has a field of its own for that of the whole.
+        if status == StatusCode::OK {
+            headers.insert("content-digest", digest.clone());
+        }
+        headers.insert("repr-digest", digest);
     }
     if status == StatusCode::PARTIAL_CONTENT {
         let range = format!("bytes {first}-{}/{size}", first + length - 1);

@@ -46,9 +46,12 @@ async fn a_download_comes_with_all_that_checks_and_resumes_it() {
         assert_eq!(whole.header(name), Some(value), "{name}");
     }
     assert!(whole.header("content-disposition").is_some_and(|text| text.starts_with("attachment")));
-    assert!(whole.header("content-digest").is_some_and(|text| text.starts_with("sha-256=:")));
+    let digest = whole.header("content-digest").expect("a digest");
+    assert!(digest.starts_with("sha-256=:"));
+    assert_eq!(whole.header("repr-digest"), Some(digest));
     let part = lab.get(&path).header("range", "bytes=10-19").await.expect(206);
     assert_eq!((part.body.as_slice(), part.header("content-range")), (&bytes[10..20], Some("bytes 10-19/100000")));
+    assert_eq!((part.header("content-digest"), part.header("repr-digest")), (None, Some(digest)), "of the whole alone");
     let tail = lab.get(&path).header("range", "bytes=-5").header("if-range", &tag).await.expect(206);
     assert_eq!(tail.body, bytes[99_995..]);
     lab.get(&path).header("range", "bytes=-5").header("if-range", "\"else\"").await.expect(200);
