@@ -10,9 +10,13 @@ use super::ast::{OrderBy, sort_keys};
 /// Counts changes of the cursor's form; a cursor of another version is refused.
 const VERSION: u64 = 1;
 
+/// How many characters of a text a cursor holds, so that it fits in a header.
+pub(crate) const TEXT_CHARS_MAX: usize = 500;
+
 /// The place of one row in an order: its sort keys, and the `pk` that breaks ties.
 ///
-/// It holds the values themselves, so that the walk goes on from the same place when the row changes or goes.
+/// It holds the values themselves, so that the walk goes on from the same place when the row changes or goes. Of a text
+/// that is too long for that it holds the beginning, and the row is asked for the rest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cursor {
     /// The row's sort keys in order, without the `pk`.
@@ -32,6 +36,8 @@ pub enum Key {
     Real(f64),
     /// A text.
     Text(String),
+    /// The first [`TEXT_CHARS_MAX`] characters of a text that has more.
+    Cut(String),
 }
 
 impl Cursor {
@@ -62,7 +68,11 @@ impl Key {
             Self::Null => Value::Null,
             Self::Int(number) => json!(format!("i{number}")),
             Self::Real(number) => json!(format!("r{:016x}", number.to_bits())),
-            Self::Text(text) => json!(format!("t{text}")),
+            Self::Text(text) => match text.char_indices().nth(TEXT_CHARS_MAX) {
+                Some((end, _)) => json!(format!("c{}", &text[..end])),
+                None => json!(format!("t{text}")),
+            },
+            Self::Cut(text) => json!(format!("c{text}")),
         }
     }
 
@@ -73,6 +83,9 @@ impl Key {
         let text = value.as_str()?;
         if let Some(text) = text.strip_prefix('t') {
             return Some(Self::Text(text.to_owned()));
+        }
+        if let Some(text) = text.strip_prefix('c') {
+            return Some(Self::Cut(text.to_owned()));
         }
         if let Some(digits) = text.strip_prefix('i') {
             return digits.parse().ok().map(Self::Int);
@@ -118,6 +131,18 @@ mod tests {
         fn garbage_is_no_cursor(text in "\\PC{0,40}") {
             prop_assert_eq!(Cursor::decode(&text, "jobs", &[]), None);
         }
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_long_text_travels() {
+        let order = [by("a", true, None)];
+        let there_and_back = |text: &str| {
+            let cursor = Cursor { keys: vec![Key::Text(text.to_owned())], pk: 1 };
+            Cursor::decode(&cursor.encode("jobs", &order), "jobs", &order).unwrap().keys.remove(0)
+        };
+        let full = "ä".repeat(TEXT_CHARS_MAX);
+        assert_eq!(there_and_back(&full), Key::Text(full.clone()));
+        assert_eq!(there_and_back(&format!("{full}b")), Key::Cut(full));
     }
 
     #[test]

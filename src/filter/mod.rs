@@ -10,6 +10,7 @@ mod parse;
 mod print;
 
 pub use ast::{Expression, Literal, Operator, OrderBy, SortKey, Spec, sort_keys};
+pub(crate) use cursor::TEXT_CHARS_MAX;
 pub use cursor::{Cursor, Key};
 pub use parse::{DEPTH_MAX, EXPRESSIONS_MAX, LIMIT_MAX, ORDER_BY_MAX, parse};
 pub use print::to_json;

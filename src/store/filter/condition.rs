@@ -34,7 +34,8 @@ impl Renderer {
         let mut path = resource.resolve(&segments).ok_or_else(unknown)?;
         if let Some(member) = path.member.take() {
             let place = self.bind(Value::Text(member));
-            path.sql = format!("({} ->> {place})", path.sql).into();
+            // Looked up, and not extracted: the name may hold what a JSON path reads in its own way.
+            path.sql = format!("(SELECT value FROM json_each({}) WHERE key = {place})", path.sql).into();
         }
         Ok(path)
     }

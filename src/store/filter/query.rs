@@ -6,10 +6,7 @@ use rusqlite::types::{Value, ValueRef};
 use super::condition::Renderer;
 use super::resource::Resource;
 use crate::domain::fields::Problems;
-use crate::filter::{Cursor, Key, Kind, OrderBy, Spec, sort_keys};
-
-/// How many characters of a text decide its place in an order, so that a cursor fits in a header.
-const SORTED_CHARS_MAX: usize = 500;
+use crate::filter::{Cursor, Key, OrderBy, Spec, TEXT_CHARS_MAX, sort_keys};
 
 /// A list request as SQL. The listed table's rows go by the alias `t`.
 #[derive(Debug)]
@@ -67,9 +64,7 @@ impl Query {
                 continue;
             }
             let path = renderer.find(resource, key.field)?;
-            let value = renderer.value(&path.steps, &path.sql, "t");
-            let is_text = path.info.kind == Kind::Text;
-            let sql = if is_text { format!("substr({value}, 1, {SORTED_CHARS_MAX})") } else { value };
+            let sql = renderer.value(&path.steps, &path.sql, "t");
             let (ascending, nulls_first) = (key.ascending, key.nulls_first);
             keys.push(SortColumn { sql, nullable: path.info.nullable, ascending, nulls_first });
         }
@@ -192,7 +187,8 @@ impl Query {
             params.push(value);
             format!("?{}", params.len())
         };
-        let mut sql = format!("t.pk {} {}", beyond(self.pk_ascending), bind(Value::Integer(cursor.pk)));
+        let pk = bind(Value::Integer(cursor.pk));
+        let mut sql = format!("t.pk {} {pk}", beyond(self.pk_ascending));
         for (key, value) in self.keys.iter().zip(&cursor.keys).rev() {
             let column = &key.sql;
             let bound = match value {
@@ -200,6 +196,15 @@ impl Query {
                 Key::Int(number) => Some(bind(Value::Integer(*number))),
                 Key::Real(number) => Some(bind(Value::Real(*number))),
                 Key::Text(text) => Some(bind(Value::Text(text.clone()))),
+                Key::Cut(text) => {
+                    // The row knows the rest, unless it has changed or gone. Then rows with this beginning may come
+                    // twice, but none is left out.
+                    let (table, beginning) = (self.resource.table, bind(Value::Text(text.clone())));
+                    Some(format!(
+                        "coalesce((SELECT {column} FROM {table} AS t WHERE t.pk = {pk}
+                         AND substr({column}, 1, {TEXT_CHARS_MAX}) = {beginning}), {beginning})"
+                    ))
+                }
             };
             sql = match (bound, key.nulls_first) {
                 (None, true) => format!("({column} IS NOT NULL OR {sql})"),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) type Row = Map<String, Value>;
 
 /// Texts that differ by case, by folding alone, or that a pattern language would trip over.
-pub(super) const TEXTS: [&str; 12] = [
+pub(super) const TEXTS: [&str; 14] = [
     "",
     "Alpha",
     "alpha",
@@ -23,7 +23,25 @@ pub(super) const TEXTS: [&str; 12] = [
     "A%a",
     "試料",
     "b",
+    long(&LONG_Z),
+    long(&LONG_B),
 ];
+/// Texts that are longer than a cursor takes, and that differ behind that alone.
+const LONG_Z: [u8; 501] = ending_in(b'z');
+const LONG_B: [u8; 501] = ending_in(b'b');
+
+const fn ending_in(last: u8) -> [u8; 501] {
+    let mut text = [b'l'; 501];
+    text[500] = last;
+    text
+}
+
+const fn long(text: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(_) => panic!("these are ASCII"),
+    }
+}
 /// Times with ties.
 pub(super) const TIMES: [i64; 4] = [-5_000_000, 1_577_836_800_000_000, 1_577_836_800_000_001, 1_700_000_000_000_000];
 /// Numbers in [0, 1] with ties.

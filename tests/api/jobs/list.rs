@@ -37,6 +37,42 @@ async fn expressions_are_joined_and_rows_are_the_jobs_themselves() {
 }
 
 #[tokio::test]
+async fn long_texts_are_ordered_to_their_ends_page_by_page() {
+    let lab = Lab::shared().await;
+    let long = |end: &str| format!("{}{end}", "µ".repeat(600));
+    let texts = ["z", "b", "m", "b"].map(long);
+    let (ours, made) = jobs(&lab, &texts.each_ref().map(String::as_str)).await;
+    let sorted = [made[1], made[3], made[2], made[0]];
+    let spec = json!({"expressions": [ours], "order_by": [{"field": "description"}]});
+    assert_eq!(lab.post("/v1/jobs/list").json(spec.clone()).await.expect(200).pks(), sorted);
+    let (mut seen, mut page_spec) = (Vec::new(), spec);
+    page_spec["limit"] = json!(1);
+    while seen.len() < sorted.len() {
+        let page = lab.post("/v1/jobs/list").json(page_spec.clone()).await.expect(200);
+        seen.extend(page.pks());
+        if let Some(cursor) = page.header("x-next-cursor") {
+            page_spec["after"] = json!(cursor);
+        }
+    }
+    assert_eq!(seen, sorted);
+}
+
+#[tokio::test]
+async fn any_name_of_a_label_can_be_asked_for() {
+    let lab = Lab::shared().await;
+    let template = lab.template().await;
+    let value = lab.unique("labelled");
+    for name in ["a.b.c.d.e.f.g.h", "k8s.io/app.kubernetes.io/x.y.z.w", "Größe in µm", "$.\"x\"", "."] {
+        let body = json!({"input_values": {}, "labels": {name: value}});
+        let job = lab.post(&format!("/v1/job-templates/{template}/create-job")).json(body).await.expect(200);
+        assert_eq!(job.json()["labels"][name], value);
+        let test = json!({"type": "exact", "field": format!("labels.{name}"), "value": value});
+        let found = lab.post("/v1/jobs/list").json(json!({"expressions": [test]})).await.expect(200);
+        assert_eq!(found.pks(), [job.pk()], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn pages_are_walked_by_cursor_and_counted() {
     let lab = Lab::shared().await;
     let (ours, made) = jobs(&lab, &["c", "a", "b", "a", "c", "b", "a"]).await;
