@@ -11,7 +11,12 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// Reads RFC 3339 text with any offset; digits past the microsecond are dropped.
     pub fn parse(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_microsecond()))
+        let Parts { to_the_second, fraction, offset_minutes } = split(text)?;
+        // Parsed without its offset: the library's own points in time end a day before the year 9999 does.
+        let local: jiff::civil::DateTime = to_the_second.parse().ok()?;
+        let seconds = local.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0)).as_secs();
+        let micros: i64 = format!("{fraction:0<6.6}").parse().ok()?;
+        Some(Self((seconds - offset_minutes * 60) * 1_000_000 + micros))
     }
 
     /// Gives whole seconds since 1970, rounded down.
@@ -67,6 +72,48 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// The parts of RFC 3339 text.
+struct Parts<'a> {
+    /// Date and time at the place, up to the second.
+    to_the_second: &'a str,
+    /// Digits behind the second's point, maybe none.
+    fraction: &'a str,
+    /// How far the place is ahead of UTC.
+    offset_minutes: i64,
+}
+
+/// Splits RFC 3339 text. The shape is checked here, since the library reads more forms of ISO 8601, and names of time
+/// zones besides.
+fn split(text: &str) -> Option<Parts<'_>> {
+    let has_shape = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(byte, wanted)| match wanted {
+                b'0' => byte.is_ascii_digit(),
+                b'T' => matches!(byte, b'T' | b't' | b' '),
+                _ => byte == wanted,
+            })
+    };
+    let (local, offset_minutes) = match text.strip_suffix(['Z', 'z']) {
+        Some(local) => (local, 0),
+        None => {
+            let (local, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
+            let sign = if offset.starts_with('+') { 1 } else { -1 };
+            if !has_shape(offset, "+00:00") && !has_shape(offset, "-00:00") {
+                return None;
+            }
+            let (hours, minutes): (i64, i64) = (offset[1..3].parse().ok()?, offset[4..6].parse().ok()?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            (local, sign * (hours * 60 + minutes))
+        }
+    };
+    let (to_the_second, fraction) = local.split_once('.').map_or((local, None), |(whole, rest)| (whole, Some(rest)));
+    let is_fraction = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_good = has_shape(to_the_second, "0000-00-00T00:00:00") && fraction.is_none_or(is_fraction);
+    is_good.then_some(Parts { to_the_second, fraction: fraction.unwrap_or_default(), offset_minutes })
+}
+
 /// Where the time comes from; tests put in one that they turn by hand.
 pub trait Clock: Send + Sync {
     /// Gives the present time.
@@ -101,8 +148,38 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_range_of_rfc_3339_is_read() {
+        for (text, expected) in [
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000_000),
+            ("0000-01-01T00:00:00Z", -62_167_219_200_000_000),
+            ("0000-01-01T00:00:00+23:59", -62_167_305_540_000_000),
+            ("2020-01-01t00:00:00.123456789z", 1_577_836_800_123_456),
+            ("1969-12-31 23:59:59.9999999-00:00", -1),
+            ("1970-01-01T00:00:00-01:30", 5_400_000_000),
+        ] {
+            assert_eq!(Timestamp::parse(text), Some(Timestamp(expected)), "{text:?}");
+        }
+    }
+
+    #[test]
     fn garbage_is_no_time() {
-        for text in ["", "garbage", "2020-13-01T00:00:00Z", "5", "2020-01-01"] {
+        let other_forms = [
+            "20200101T000000Z",
+            "2020-01-01T00Z",
+            "2020-01-01T00:00Z",
+            "-002020-01-01T00:00:00Z",
+            "2020-01-01T00:00:00Z[UTC]",
+            "2020-01-01T00:00:00+01:00[Europe/Paris]",
+            "2020-01-01T00:00:00",
+            "2020-01-01T00:00:00+0100",
+            "2020-01-01T00:00:00+24:00",
+            "2020-01-01T00:00:00.Z",
+            "2020-02-30T00:00:00Z",
+            "2020-01-01T24:00:00Z",
+            "ä",
+            "試試試",
+        ];
+        for text in ["", "garbage", "2020-13-01T00:00:00Z", "5", "2020-01-01"].into_iter().chain(other_forms) {
             assert_eq!(Timestamp::parse(text), None, "{text:?}");
         }
     }
