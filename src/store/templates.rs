@@ -9,7 +9,7 @@ use super::list::Listing;
 use super::{Error, Store, WriteTx, found};
 use crate::domain::fields::Problems;
 use crate::domain::ids::{TemplateId, UserId};
-use crate::domain::template::{Interface, Specific, Template, check_meta, interface};
+use crate::domain::template::{Interface, Specific, Template, VERSION_MAX, check_meta, interface};
 use crate::domain::time::Timestamp;
 
 /// The columns of a template, over `job_templates AS t`; read by [`from_row`].
@@ -251,6 +251,7 @@ fn insert(tx: &WriteTx<'_>, template: Template, creator: UserId) -> Result<Templ
         Some(version) => version,
         None => highest_version(connection, &name)?
             .checked_add(1)
+            .filter(|version| *version <= VERSION_MAX)
             .ok_or_else(|| Problems::one("version", "There is no version above the highest; give one."))?,
     };
     connection

@@ -8,6 +8,9 @@ use crate::domain::contract::JobType;
 use crate::domain::fields::{Fields, Problems, array, boolean, integer, kind_of, nullable, object, text};
 use crate::domain::types::{Type, joined, parse, takes};
 
+/// The highest version, also of those that the server counts up.
+pub const VERSION_MAX: i64 = i32::MAX as i64;
+
 /// Most characters in a name of a template, licence, input, output, parameter or child.
 const NAME_CHARS_MAX: usize = 200;
 /// Most characters in a text for people or for workers.
@@ -56,7 +59,7 @@ fn name_like(value: &Value) -> Result<String, String> {
 
 /// Takes a version.
 pub(super) fn version(value: &Value) -> Result<i64, String> {
-    integer(1..=i64::from(i32::MAX))(value)
+    integer(1..=VERSION_MAX)(value)
 }
 
 /// Takes a text for people or workers, which may be empty.

@@ -18,7 +18,7 @@ use super::types::{Type, fits_shape};
 
 pub use describe::{Query, all_parameters, output_types, type_parameters};
 pub use export::export;
-pub use import::import;
+pub use import::{VERSION_MAX, import};
 pub use interface::{Interface, Lookup, interface};
 pub use meta::check_meta;
 
