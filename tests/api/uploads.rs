@@ -96,6 +96,7 @@ async fn an_output_comes_in_pieces_and_is_there_when_all_of_it_is() {
     // A client whose last answer was lost may send it again.
     assert_eq!(offset(&piece(&lab, held, &at, bytes.len(), b"").await.expect(204)), bytes.len() as u64);
     piece(&lab, held, &at, 100_000, &bytes[100_000..]).await.refuses(409, "offset_mismatch");
+    piece(&lab, held, &at, bytes.len(), b"more").await.refuses(413, "too_large");
 }
 
 #[tokio::test]

@@ -166,12 +166,22 @@ pub(crate) async fn append(call: &mut Call) -> Result<Response, ApiError> {
         return Err(error.with(UPLOAD_OFFSET, HeaderValue::from(upload.shown.received)));
     }
     let upload = match upload.shown.finished_time {
-        Some(_) => upload,
+        Some(_) => nothing_more(call).await.map(|()| upload)?,
         None => go_on(call, upload, by, turn).await?,
     };
     let mut response = no_content()?;
     tell_place(response.headers_mut(), &upload)?;
     Ok(response)
+}
+
+/// Refuses bytes behind the end of an upload that is done. Nothing at all may be sent there: a retry after a lost answer.
+async fn nothing_more(call: &mut Call) -> Result<(), ApiError> {
+    while let Some(piece) = call.body.next().await? {
+        if !piece.is_empty() {
+            return Err(ApiError::too_large(0));
+        }
+    }
+    Ok(())
 }
 
 /// Goes on with an upload that is open.
