@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod contract;
 pub mod fields;
+pub mod file_name;
 pub mod ids;
 pub mod job;
 pub mod lifecycle;

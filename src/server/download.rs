@@ -5,6 +5,7 @@ use warp::http::HeaderMap;
 use warp::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use crate::blobs::Digest;
+use crate::domain::file_name::is_unsafe;
 
 /// How to answer a download (contract §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,13 +186,6 @@ fn safe(text: &str, bytes_max: usize) -> String {
     // Windows drops these from the end by itself, and then the extension is another.
     safe.truncate(safe.trim_end_matches(|c: char| c == '.' || c.is_whitespace()).len());
     safe
-}
-
-/// Says whether a character separates paths, quotes, steers, or is refused in file names by some system.
-fn is_unsafe(c: char) -> bool {
-    let turns_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let breaks_line = matches!(c, '\u{2028}' | '\u{2029}');
-    c.is_control() || turns_direction || breaks_line || "/\\\"<>:|?*;".contains(c)
 }
 
 #[cfg(test)]

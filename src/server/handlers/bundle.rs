@@ -1,6 +1,6 @@
 //! All outputs of a job at once: as lines for `sha256sum -c`, or as one archive (contract §11).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
@@ -10,7 +10,9 @@ use warp::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIO
 use warp::reply::{Reply, Response};
 
 use crate::blobs::{Blobs, Digest};
+use crate::domain::file_name::is_unsafe;
 use crate::domain::ids::JobId;
+use crate::filter::fold;
 use crate::server::error::ApiError;
 use crate::server::request::Call;
 use crate::wire::Output;
@@ -71,13 +73,19 @@ pub(crate) async fn archive(call: &mut Call) -> Result<Response, ApiError> {
 /// case does not count.
 fn named(outputs: Vec<Output>) -> Vec<(String, Output)> {
     let mut taken = HashSet::new();
+    // The last number that each name was given, since looking through all of them again takes too long for thousands.
+    let mut last_numbers: HashMap<String, u32> = HashMap::new();
     let mut files = Vec::with_capacity(outputs.len());
     for output in outputs {
         let plain = safe(&output.name);
-        let candidates = (1_u32..).map(|count| if count == 1 { plain.clone() } else { format!("{plain}.{count}") });
-        let mut free = candidates.filter(|name| taken.insert(crate::filter::fold(name)));
-        // There is always a next number.
-        let name = free.next().unwrap_or(plain.clone());
+        let number = last_numbers.entry(fold(&plain)).or_default();
+        let name = loop {
+            *number += 1;
+            let name = if *number == 1 { plain.clone() } else { format!("{plain}.{number}") };
+            if taken.insert(fold(&name)) {
+                break name;
+            }
+        };
         files.push((name, output));
     }
     files
@@ -85,7 +93,7 @@ fn named(outputs: Vec<Output>) -> Vec<(String, Output)> {
 
 /// Makes a file name of an output's name: what a file system or `sha256sum` reads in its own way becomes `_`.
 fn safe(name: &str) -> String {
-    let keep = |c: char| if c.is_control() || r#"/\:*?"<>|"#.contains(c) { '_' } else { c };
+    let keep = |c: char| if is_unsafe(c) { '_' } else { c };
     // Leaves room for a number, and for four bytes a character, in the 255 bytes of a name.
     let mut safe = String::new();
     for c in name.chars().map(keep) {
@@ -179,6 +187,7 @@ mod tests {
             ("...", "output"),
             ("-rf", "rf"),
             ("µM – 試料", "µM – 試料"),
+            ("gpj.\u{202e}exe", "gpj._exe"),
         ] {
             assert_eq!(safe(name), expected);
         }
