@@ -32,6 +32,8 @@ impl LogHub {
     /// Gives a way to learn that the log of a job has grown.
     pub(in crate::server) fn follow(&self, job: JobId) -> watch::Receiver<()> {
         let mut followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Logs that nobody follows any more, and that have not grown since.
+        followed.retain(|_, sender| sender.receiver_count() > 0);
         followed.entry(job).or_insert_with(|| watch::channel(()).0).subscribe()
     }
 
@@ -111,8 +113,7 @@ impl Reader {
     async fn tell(&self, mut part: LogPart) -> Result<(), Error> {
         // Followed before the end is read, so that nothing is written unseen between the two. The job's transitions
         // are followed as well: one of them ends the log.
-        let mut grown = self.app.logs.follow(self.job);
-        let mut transitions = self.app.hub.subscribe(Some(self.job));
+        let mut news = self.follows.then(|| (self.app.logs.follow(self.job), self.app.hub.subscribe(Some(self.job))));
         let mut stopping = self.app.stopping.clone();
         let mut looked_again = false;
         loop {
@@ -127,10 +128,16 @@ impl Reader {
                 return Ok(());
             }
             let at_end = !part.more && !is_news;
-            if at_end && (!self.follows || (part.over && looked_again)) {
+            if at_end && news.is_none() {
                 return Ok(());
             }
-            if at_end && looked_again {
+            if at_end && part.over && looked_again {
+                return Ok(());
+            }
+            if at_end
+                && looked_again
+                && let Some((grown, transitions)) = &mut news
+            {
                 tokio::select! {
                     () = raised(&mut stopping) => return Ok(()),
                     () = self.sender.closed() => return Ok(()),
@@ -139,7 +146,7 @@ impl Reader {
                     given = transitions.next() => match given {
                         Given::Event(_) => {}
                         // What happened meanwhile is seen in the log that is read next.
-                        Given::Overflowed => transitions = self.app.hub.subscribe(Some(self.job)),
+                        Given::Overflowed => *transitions = self.app.hub.subscribe(Some(self.job)),
                         Given::Gone => return Ok(()),
                     },
                 }
