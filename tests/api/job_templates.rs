@@ -105,6 +105,16 @@ async fn an_import_takes_the_place_of_its_version_and_none_goes_one_up() {
 }
 
 #[tokio::test]
+async fn no_version_is_given_that_an_import_would_not_take() {
+    let lab = Lab::shared().await;
+    let mut last = document(&lab.unique("last"));
+    last["version"] = json!(2_147_483_647);
+    lab.import(last.clone()).await.expect(200);
+    last.as_object_mut().expect("an object").remove("version");
+    lab.import(last).await.blames("version");
+}
+
+#[tokio::test]
 async fn create_job_takes_values_that_fit_and_names_those_that_do_not() {
     let lab = Lab::shared().await;
     let path = format!("/v1/job-templates/{}/create-job", rich(&lab).await["pk"]);
@@ -119,6 +129,8 @@ async fn create_job_takes_values_that_fit_and_names_those_that_do_not() {
         lab.post(&path).json(typed.clone()).await.expect(200).json()["parameter_values"],
         typed["parameter_values"]
     );
+    let nothing = json!({"input_values": trace, "parameter_values": null});
+    lab.post(&path).json(nothing).await.blames("parameter_values.epochs");
     let hardware =
         json!({"input_values": {"trace": {"value": 1, "type": "PK<Hardware>"}}, "parameter_values": {"epochs": "1"}});
     lab.post(&path).json(hardware).await.expect(200);

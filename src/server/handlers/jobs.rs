@@ -6,7 +6,7 @@ use warp::reply::Response;
 use super::claims::{attempt_said, canonical, lease_asked, leased};
 use super::lists;
 use crate::blobs::Digest;
-use crate::domain::fields::{Fields, Problems, boolean, kind_of, object, text};
+use crate::domain::fields::{Fields, Problems, boolean, kind_of, nullable, object, text};
 use crate::domain::ids::{JobId, TemplateId};
 use crate::domain::job::Policy;
 use crate::domain::notification;
@@ -52,7 +52,8 @@ pub(in crate::server) async fn make(call: &mut Call, body: &Map<String, Value>) 
     let nothing = Map::new();
     let mut fields = Fields::new(body);
     let input_values = fields.required("input_values", object).unwrap_or(&nothing);
-    let parameter_values = fields.optional("parameter_values", object).unwrap_or(&nothing);
+    // Null as servers before this one show it: none given.
+    let parameter_values = fields.optional("parameter_values", nullable(object)).flatten().unwrap_or(&nothing);
     let description = fields.optional("description", text(0..=DESCRIPTION_CHARS_MAX)).unwrap_or_default();
     let policy = Policy::read(&mut fields);
     let own = fields.raw("notification_override");
