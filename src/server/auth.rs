@@ -19,6 +19,7 @@ use super::request::{Call, decimal};
 use super::routes::{Route, Target, Token, Who};
 use crate::domain::ids::{JobId, NodeId, UploadId, UserId};
 use crate::domain::time::Timestamp;
+use crate::store::Error;
 use crate::store::access::{Table, UserAccess};
 use crate::store::tokens::Grant;
 
@@ -41,8 +42,51 @@ pub(crate) struct Caller {
 /// What API tokens begin with, so that people and scanners of secrets know one when they see it.
 pub(crate) const API_TOKEN_PREFIX: &str = "labrun_";
 
+/// What the right to a long answer rests on, to be asked for again while it lasts: a user may be deactivated and a token
+/// be revoked meanwhile. That an access token runs out does not end what was begun with it.
+#[derive(Debug, Clone)]
+pub(crate) enum Leave {
+    /// On nothing: anyone may have it.
+    Anyones,
+    /// On a login, with the count of password changes and deactivations at that time.
+    Login { user: UserId, credentials: i64 },
+    /// On an API token, by its SHA-256.
+    ApiToken(String),
+}
+
+impl Leave {
+    fn holds(&self, app: &App) -> Result<bool, Error> {
+        let user = match self {
+            Self::Anyones => return Ok(true),
+            Self::Login { user, .. } => *user,
+            Self::ApiToken(sha256) => match app.store.api_token_grant(sha256, app.clock.now())? {
+                Some(grant) => grant.user,
+                None => return Ok(false),
+            },
+        };
+        let access = app.store.user_access(user)?;
+        Ok(access.is_some_and(|now| {
+            now.is_active && !matches!(self, Self::Login { credentials, .. } if *credentials != now.credentials)
+        }))
+    }
+
+    /// Waits until it is taken back. It is looked at as often as watchers are told that the server is still there.
+    pub(crate) async fn taken_back(&self, app: &App) {
+        let mut looks = tokio::time::interval(app.keep_alive);
+        loop {
+            looks.tick().await;
+            match self.holds(app) {
+                Ok(true) => {}
+                Ok(false) => return,
+                // Whoever was let in stays until it is known that they must not.
+                Err(error) => tracing::warn!(%error, "a watcher's token could not be looked at again"),
+            }
+        }
+    }
+}
+
 /// Whom a token or a session stands for, and what it takes away from what that user may do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Identity {
     user: UserId,
     is_staff: bool,
@@ -50,12 +94,14 @@ struct Identity {
     bound_to: Option<NodeId>,
     read_only: bool,
     by_api_token: bool,
+    leave: Leave,
 }
 
 impl Identity {
     /// A user who logged in: nothing is taken away.
     fn of(user: UserId, access: UserAccess) -> Self {
-        Self { user, is_staff: access.is_staff, bound_to: None, read_only: false, by_api_token: false }
+        let leave = Leave::Login { user, credentials: access.credentials };
+        Self { user, is_staff: access.is_staff, bound_to: None, read_only: false, by_api_token: false, leave }
     }
 }
 
@@ -220,7 +266,8 @@ fn identify(app: &App, token: &str) -> Result<Option<Identity>, ApiError> {
         let valid = check_token(app, token, Some(TokenKind::Access))?;
         return Ok(valid.map(|(user, access)| Identity::of(user, access)));
     }
-    let Some(grant) = app.store.api_token_grant(&token_sha256(token), app.clock.now())? else { return Ok(None) };
+    let sha256 = token_sha256(token);
+    let Some(grant) = app.store.api_token_grant(&sha256, app.clock.now())? else { return Ok(None) };
     let Grant { user, node, read_only } = grant;
     let access = app.store.user_access(user)?.filter(|access| access.is_active);
     Ok(access.map(|access| Identity {
@@ -230,13 +277,14 @@ fn identify(app: &App, token: &str) -> Result<Option<Identity>, ApiError> {
         bound_to: node,
         read_only,
         by_api_token: true,
+        leave: Leave::ApiToken(sha256),
     }))
 }
 
 /// Goes through the checks between the route and the handler, in the order of contract §1: 401, 400 of the
 /// `Node-Id`, 404 of the object, 403. Notes the caller, unless the route is open, also of a call that it refuses.
 pub(crate) fn admit(call: &mut Call) -> Result<(), ApiError> {
-    let Call { app, route, headers, params, query, peer, caller, session, .. } = call;
+    let Call { app, route, headers, params, query, peer, caller, leave, session, .. } = call;
     let route = *route;
     let user = match route.token {
         _ if route.who == Who::Anyone => None,
@@ -257,7 +305,8 @@ pub(crate) fn admit(call: &mut Call) -> Result<(), ApiError> {
         Standing::of(app, route, key, UserId(0), None)?;
         return Ok(());
     };
-    let Identity { user, is_staff, bound_to, read_only, by_api_token } = identity;
+    let Identity { user, is_staff, bound_to, read_only, by_api_token, leave: its_leave } = identity;
+    *leave = its_leave;
     let acts_for = node.map(|(node, _)| node).or(bound_to);
     let caller = caller.insert(Caller { user, is_staff, node: acts_for, by_api_token });
     let standing = Standing::of(app, route, key, user, acts_for)?;

@@ -17,7 +17,7 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
 use super::App;
-use super::auth::{self, Caller};
+use super::auth::{self, Caller, Leave};
 use super::error::ApiError;
 use super::listen::OpenMark;
 use super::pages;
@@ -153,6 +153,8 @@ pub(crate) struct Call {
     pub(crate) upgrade: Option<OnUpgrade>,
     /// Who calls; there also when the call is refused, for the log.
     pub(super) caller: Option<Caller>,
+    /// What the right to a long answer rests on.
+    pub(crate) leave: Leave,
     /// The name that a login tries, for the audit log.
     pub(crate) tried: Option<String>,
     /// The request's id, for entries of the audit log that a handler makes.
@@ -343,6 +345,7 @@ async fn respond(
         hang_up,
         upgrade,
         caller: None,
+        leave: Leave::Anyones,
         tried: None,
         id,
         session: None,

@@ -1,6 +1,7 @@
 //! The live log of a job: appended by its worker, read and followed by people (contract §11).
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use warp::reply::{Reply, Response};
 
 use super::claims::attempt_said;
 use crate::domain::ids::JobId;
+use crate::server::auth::Leave;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, decimal, ok};
 use crate::server::watch::Given;
@@ -71,7 +73,8 @@ pub(crate) async fn read(call: &mut Call) -> Result<Response, ApiError> {
     let first = call.app.store.read_log(job, attempt, after).await?;
     let (sender, mut pieces) = mpsc::channel(PIECES_WAITING);
     if call.method != Method::HEAD {
-        let reader = Reader { app: call.app.clone(), job, attempt: first.attempt, follows, sender };
+        let (app, leave) = (call.app.clone(), call.leave.clone());
+        let reader = Reader { app, job, attempt: first.attempt, leave, follows, sender };
         tokio::spawn(reader.run(first));
     }
     let stream = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
@@ -97,6 +100,7 @@ struct Reader {
     app: Arc<App>,
     job: JobId,
     attempt: i64,
+    leave: Leave,
     follows: bool,
     sender: mpsc::Sender<Result<Bytes, Error>>,
 }
@@ -115,6 +119,7 @@ impl Reader {
         // are followed as well: one of them ends the log.
         let mut news = self.follows.then(|| (self.app.logs.follow(self.job), self.app.hub.subscribe(Some(self.job))));
         let mut stopping = self.app.stopping.clone();
+        let mut taken_back = pin!(self.leave.taken_back(&self.app));
         let mut looked_again = false;
         loop {
             if part.cut_bytes > 0 {
@@ -141,6 +146,7 @@ impl Reader {
                 tokio::select! {
                     () = raised(&mut stopping) => return Ok(()),
                     () = self.sender.closed() => return Ok(()),
+                    () = &mut taken_back => return Ok(()),
                     changed = grown.changed() => if changed.is_err() { return Ok(()) },
                     // A job that is gone for good ends its log too.
                     given = transitions.next() => match given {

@@ -1,5 +1,6 @@
 //! Server-sent events, of one job or of all (contract §10). What was missed can be had again from the log.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use warp::reply::{Reply, Response};
 use super::follower::{Follower, Next};
 use super::hub::Told;
 use crate::domain::ids::JobId;
+use crate::server::auth::Leave;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, decimal};
 use crate::server::{App, raised, strict};
@@ -25,6 +27,7 @@ const PIECES_WAITING: usize = 2;
 /// A stream of events on its way to a client.
 struct Stream {
     app: Arc<App>,
+    leave: Leave,
     filter: Option<Selection<Job>>,
     sender: mpsc::Sender<Result<Bytes, store::Error>>,
     /// Cuts the connection: a client that does not read would never get to see an end.
@@ -82,7 +85,8 @@ pub(crate) async fn of_all(call: &mut Call) -> Result<Response, ApiError> {
 fn begin(call: &Call, follower: Follower, filter: Option<Selection<Job>>) -> Response {
     let (sender, pieces) = mpsc::channel(PIECES_WAITING);
     if call.method != Method::HEAD {
-        let stream = Stream { app: call.app.clone(), filter, sender, hang_up: call.hang_up.clone() };
+        let (app, leave, hang_up) = (call.app.clone(), call.leave.clone(), call.hang_up.clone());
+        let stream = Stream { app, leave, filter, sender, hang_up };
         tokio::spawn(stream.run(follower));
     }
     streamed(pieces)
@@ -129,9 +133,11 @@ impl Stream {
         // A comment at once, so that the client sees the stream open although nothing may happen for long.
         self.send(Bytes::from_static(b": labrun\n\n"), follower).await?;
         let mut stopping = self.app.stopping.clone();
+        let mut taken_back = pin!(self.leave.taken_back(&self.app));
         loop {
             tokio::select! {
                 () = raised(&mut stopping) => return Ok(()),
+                () = &mut taken_back => return Ok(()),
                 () = self.sender.closed() => return Ok(()),
                 next = follower.next() => match next? {
                     Next::Event(told) => self.tell(&told, follower).await?,

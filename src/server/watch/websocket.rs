@@ -1,5 +1,6 @@
 //! `GET /v1/jobs/{PK}` with an upgrade: the present state first, then every transition in order (contract §10).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::hub::Told;
 use super::upgrade::{Handshake, Socket};
 use crate::domain::ids::JobId;
 use crate::domain::notification::{Requested, effective};
+use crate::server::auth::Leave;
 use crate::server::error::ApiError;
 use crate::server::request::Call;
 use crate::server::{App, raised};
@@ -39,6 +41,8 @@ enum Close {
     Stopping,
     /// Something failed here: 1011.
     Failed,
+    /// The watcher is a user's no more, or the token was revoked: 1008.
+    NotAllowed,
     /// The watcher is too far behind: 1013.
     Behind,
     /// The client closes, and gets its own code back.
@@ -52,10 +56,11 @@ pub(crate) async fn watch(call: &mut Call) -> Result<Response, ApiError> {
     let job = JobId(call.pk());
     let handshake = Handshake::new(&call.headers, call.upgrade.take())?;
     let app = call.app.clone();
+    let leave = call.leave.clone();
     let is_told = !app.anonymous_watchers || has_websocket(&app, job)?;
     Ok(handshake.accept(move |mut socket| async move {
         let _open = Open::new(app.clone());
-        let close = if is_told { run(&app, job, &mut socket).await } else { Close::Done };
+        let close = if is_told { run(&app, job, &leave, &mut socket).await } else { Close::Done };
         say_goodbye(&app, &mut socket, close).await;
     }))
 }
@@ -84,7 +89,7 @@ fn has_websocket(app: &App, job: JobId) -> Result<bool, ApiError> {
 }
 
 /// Tells everything to a watcher; gives why it ends.
-async fn run(app: &Arc<App>, job: JobId, socket: &mut Socket) -> Close {
+async fn run(app: &Arc<App>, job: JobId, leave: &Leave, socket: &mut Socket) -> Close {
     let mut follower = match Follower::from_present(app, job) {
         Ok(Some(follower)) => follower,
         Ok(None) => return Close::Done,
@@ -93,9 +98,11 @@ async fn run(app: &Arc<App>, job: JobId, socket: &mut Socket) -> Close {
     let mut stopping = app.stopping.clone();
     let mut ping = tokio::time::interval_at(Instant::now() + app.keep_alive, app.keep_alive);
     let mut unheard = 0;
+    let mut taken_back = pin!(leave.taken_back(app));
     loop {
         tokio::select! {
             () = raised(&mut stopping) => return Close::Stopping,
+            () = &mut taken_back => return Close::NotAllowed,
             next = follower.next() => match next {
                 Ok(Next::Event(told)) => if let Some(close) = tell(socket, &told, &mut follower).await {
                     return close;
@@ -175,6 +182,7 @@ async fn say_goodbye(app: &App, socket: &mut Socket, close: Close) {
         Close::Done => CloseCode::Normal,
         Close::Stopping => CloseCode::Away,
         Close::Failed => CloseCode::Error,
+        Close::NotAllowed => CloseCode::Policy,
         Close::Behind => CloseCode::Again,
         // The answer to its close is under way; reading on to the end sends it.
         Close::Asked => CloseCode::Normal,

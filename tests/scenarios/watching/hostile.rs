@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{memory_bytes, number, progress};
-use crate::harness::{Events, Held, Lab, Piece, Said, Setup, Socket, USER};
+use crate::harness::{ADMIN, Events, Held, Lab, OTHER, Piece, Said, Setup, Socket, USER};
 
 /// Data that fills buffers soon.
 const PADDING_BYTES: usize = 100_000;
@@ -168,4 +168,25 @@ async fn one_that_answers_no_ping_is_gone_and_one_that_does_stays() {
     let mut events = Events::open(&lab, "/v1/events", None).await;
     assert_eq!(events.piece().await, Piece::Comment("labrun".to_owned()));
     assert_eq!(events.piece().await, Piece::Comment("still here".to_owned()));
+}
+
+#[tokio::test]
+async fn whoever_loses_the_right_to_watch_is_told_no_more() {
+    let lab = Lab::start_with(Setup::default().with(&["--watch-keep-alive-s", "1"]));
+    let held = lab.started().await;
+    let path = format!("/v1/jobs/{}", held.job);
+    let made = lab.post("/v1/auth/tokens").by(OTHER).json(json!({"name": "screen"})).await.expect(201).json();
+    let by_token = format!("Bearer {}", made["token"].as_str().expect("a token"));
+    let mut screen = Socket::open(lab.port(), &path, &[("authorization", &by_token)]).await.expect("an upgrade");
+    let mut socket = Socket::watch(&lab, held.job).await;
+    let mut events = Events::open(&lab, "/v1/events", Some(0)).await;
+    events.event().await;
+    // An empty log, which ends without having said anything.
+    let mut log = Events::open(&lab, &format!("{path}/log?follow=true"), None).await;
+    lab.delete(&format!("/v1/auth/tokens/{}", made["pk"])).by(OTHER).await.expect(200);
+    assert_eq!(screen.rest().await.1, Said::Closed(Some(1008)));
+    lab.delete(&format!("/v1/users/{}", lab.user_pk(USER).await)).by(ADMIN).await.expect(204);
+    assert_eq!(socket.rest().await.1, Said::Closed(Some(1008)));
+    while events.next().await.is_some() {}
+    assert_eq!(log.piece().await, Piece::End);
 }
