@@ -175,6 +175,7 @@ pub struct NewJob {
     pub input_values: BTreeMap<String, TypedValue>,
     /// The parameters by name; those left out take the template's default.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Option<BTreeMap<String, ParameterValue>>")]
     pub parameter_values: BTreeMap<String, ParameterValue>,
     /// What people should read about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -72,6 +72,10 @@ fn document() -> Value {
             "schemas": definitions,
             "responses": {"Error": {
                 "description": "What was wrong, once for people and once for programs.",
+                "headers": {
+                    "X-Request-Id": header("By which the server's log knows the request."),
+                    "Retry-After": header("With 429 and 503, after how many seconds to try again."),
+                },
                 "content": {"application/json": {"schema": error}},
             }},
             "securitySchemes": {
@@ -86,7 +90,8 @@ fn document() -> Value {
 
 /// Describes one method of a route.
 fn operation(schemas: &mut Schemas, route: &Route, method: &Method) -> Value {
-    let Operation { summary, body, answers, queries, headers, errors } = operations::of(schemas, route, method);
+    let Operation { summary, body, answers, queries, headers, answer_headers, errors } =
+        operations::of(schemas, route, method);
     let (resource, _) = route.name.split_once('.').unwrap_or((&route.name, ""));
     // An id has to be unique: the first method has the row's name, others add theirs.
     let id = match route.methods.first() {
@@ -99,7 +104,7 @@ fn operation(schemas: &mut Schemas, route: &Route, method: &Method) -> Value {
         "summary": summary,
         "description": format!("May be called by: {}.", who(route.who)),
         "parameters": parameters(route, queries, headers),
-        "responses": responses(route, &body, answers, errors),
+        "responses": responses(route, &body, answers, answer_headers, errors),
         "security": security(route),
     });
     let content = match body {
@@ -116,6 +121,11 @@ fn operation(schemas: &mut Schemas, route: &Route, method: &Method) -> Value {
         described.insert("requestBody".to_owned(), json!({"required": required, "content": content}));
     }
     described
+}
+
+/// Describes a header of an answer.
+fn header(description: &str) -> Value {
+    json!({"description": description, "schema": {"type": "string"}})
 }
 
 /// Says who may call, for people.
@@ -175,16 +185,27 @@ fn parameters(route: &Route, queries: Vec<Value>, headers: Vec<Value>) -> Vec<Va
     all
 }
 
-fn responses(route: &Route, body: &Body, answers: Vec<(u16, Answer)>, errors: &[u16]) -> Value {
+fn responses(
+    route: &Route,
+    body: &Body,
+    answers: Vec<(u16, Answer)>,
+    answer_headers: &[(&str, &str)],
+    errors: &[u16],
+) -> Value {
+    let told = |(name, description): &(&str, &str)| ((*name).to_owned(), header(description));
+    let told: Map<String, Value> = answer_headers.iter().map(told).collect();
     let mut responses = Map::new();
     for (status, answer) in answers {
-        let described = match answer {
+        let mut described = match answer {
             Answer::Empty => json!({"description": "Done."}),
             Answer::Json(schema) => json!({
                 "description": "Done.", "content": {"application/json": {"schema": schema}}
             }),
             Answer::Bytes(media) => json!({"description": "Bytes.", "content": {media: {}}}),
         };
+        if !told.is_empty() {
+            described["headers"] = told.clone().into();
+        }
         responses.insert(status.to_string(), described);
     }
     // Of every route: a bad Node-Id, a method in a form that is not known, too much at once.

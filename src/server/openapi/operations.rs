@@ -30,6 +30,22 @@ pub(super) enum Answer {
     Bytes(&'static str),
 }
 
+/// Headers of lists.
+const PAGE_HEADERS: &[(&str, &str)] = &[
+    ("X-Next-Cursor", "With a `limit`, where the next page begins, if there is one: its `after`."),
+    ("X-Total-Count", "With `count`, how many rows pass on all pages together."),
+];
+/// Headers of jobs that are handed out.
+const LEASE_HEADERS: &[(&str, &str)] =
+    &[("X-Lease-Expires", "With a lease, when the job is lost unless there is a sign of life before.")];
+/// Headers of bytes.
+const BYTES_HEADERS: &[(&str, &str)] = &[
+    ("ETag", "The SHA-256 of all the bytes."),
+    ("Content-Digest", "The same as RFC 9530 has it, when these are all of them."),
+    ("Repr-Digest", "The same, also with a part."),
+    ("Content-Range", "Which bytes these are, with a part."),
+];
+
 /// One action.
 pub(super) struct Operation {
     pub(super) summary: String,
@@ -37,6 +53,8 @@ pub(super) struct Operation {
     pub(super) answers: Vec<(u16, Answer)>,
     pub(super) queries: Vec<Value>,
     pub(super) headers: Vec<Value>,
+    /// Headers of a success, with what they tell.
+    pub(super) answer_headers: &'static [(&'static str, &'static str)],
     /// Statuses beyond those that follow from the row.
     pub(super) errors: &'static [u16],
 }
@@ -66,6 +84,7 @@ pub(super) fn of(schemas: &mut Schemas, route: &Route, method: &Method) -> Opera
         answers: Vec::new(),
         queries: Vec::new(),
         headers: Vec::new(),
+        answer_headers: if action == "list" { PAGE_HEADERS } else { &[] },
         errors: &[],
     };
     let made = match (resource, route.target) {
@@ -196,6 +215,7 @@ fn bytes_action(schemas: &mut Schemas, resource: &str, action: &str, operation: 
                 header("If-Range", "The ETag under which the range holds."),
             ];
             operation.errors = &[404, 412, 413, 415, 416];
+            operation.answer_headers = BYTES_HEADERS;
             if action == "download" {
                 let filetype = json!({"type": "object", "properties": {"filetype": {"type": "string"}}});
                 operation.body = optional(filetype);
@@ -278,9 +298,13 @@ fn job_action(schemas: &mut Schemas, action: &str, operation: &mut Operation) ->
         }
         "claim" => {
             operation.body = optional(json!({"type": "object", "properties": {
-                "filter": reference("ListSpec"), "lease": lease,
+                "filter": {"type": "object", "additionalProperties": false, "properties": {
+                    "expressions": {"type": "array", "maxItems": 200, "items": reference("FilterExpression")},
+                }},
+                "lease": lease,
                 "wait": {"type": "number", "minimum": 0, "maximum": 60},
             }}));
+            operation.answer_headers = LEASE_HEADERS;
             return vec![(200, Answer::Json(job)), (204, Answer::Empty)];
         }
         "update" | "partial_update" => {
@@ -290,9 +314,11 @@ fn job_action(schemas: &mut Schemas, action: &str, operation: &mut Operation) ->
         "acquire" => {
             operation.queries =
                 vec![query("lease", &lease, "Seconds after which the job is lost without a sign of life.")];
+            (operation.headers, operation.errors) = (vec![attempt()], &[409]);
+            operation.answer_headers = LEASE_HEADERS;
             job
         }
-        "start" | "progress" | "reset" | "release" => {
+        "start" | "progress" | "reset" | "release" | "abort" | "cancel" => {
             (operation.headers, operation.errors) = (vec![attempt()], &[409, 413, 415]);
             job
         }
@@ -318,6 +344,7 @@ fn job_action(schemas: &mut Schemas, action: &str, operation: &mut Operation) ->
             operation.headers =
                 vec![header("Range", "Which bytes."), header("If-None-Match", "The ETag that is known.")];
             operation.errors = &[412, 416];
+            operation.answer_headers = BYTES_HEADERS;
             return bytes_answers();
         }
         "get_output_info" | "delete_output" => output,
@@ -341,8 +368,10 @@ fn job_action(schemas: &mut Schemas, action: &str, operation: &mut Operation) ->
         }
         "events" | "" => {
             operation.headers = vec![header("Last-Event-ID", "The last event that is known.")];
-            operation.queries =
-                vec![query("after", &number, "The same."), query("filter", &text, "A list spec, as JSON.")];
+            operation.queries = vec![query("after", &number, "The same.")];
+            if action.is_empty() {
+                operation.queries.push(query("filter", &text, "A list spec, as JSON."));
+            }
             return vec![(200, Answer::Bytes("text/event-stream"))];
         }
         "destroy" => return vec![(204, Answer::Empty)],
