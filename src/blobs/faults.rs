@@ -124,6 +124,27 @@ mod tests {
         }
     }
 
+    /// The same where another upload gave the bytes their place already: whether that name is durable, only the sync tells.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failed_sync_takes_no_name_of_an_upload_whose_bytes_were_there() {
+        let bytes = Bytes::from_static(b"the same in both");
+        let digest = Digest::of(&bytes);
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), 0).unwrap();
+        let mut in_pieces = blobs.resume(7, 0, bytes.len() as u64).await.unwrap();
+        in_pieces.write(bytes.clone()).await.unwrap();
+        let sealed = in_pieces.seal(Some(digest)).await.unwrap();
+        let mut writer = blobs.writer(None);
+        writer.write(bytes).await.unwrap();
+        let _other = writer.finish().await.unwrap();
+        blobs.0.faults.plan(Point::SyncDir, io::ErrorKind::Other);
+        sealed.place().await.expect_err("the disk failed");
+        assert_eq!(blobs.partials().unwrap(), [7], "the old name is there");
+        let sealed = blobs.take_sealed(7, digest).await.unwrap().expect("and so are the bytes");
+        let _held = sealed.place().await.expect("the disk works again");
+        assert!(blobs.partials().unwrap().is_empty());
+    }
+
     /// What a file has beyond the bytes that count is cut off; one that has fewer is not gone on with.
     #[tokio::test(flavor = "multi_thread")]
     async fn an_upload_goes_on_at_its_place_and_nowhere_else() {
