@@ -560,3 +560,25 @@ DELETE FROM sqlite_sequence WHERE name = 'events';
 CREATE TRIGGER events_go BEFORE DELETE ON jobs BEGIN
     UPDATE events_gone SET seq = max(seq, (SELECT coalesce(max(seq), 0) FROM events));
 END;
+
+-- v5
+
+-- What falls due of a deleted job waits until the job is reinstated. As long as such jobs stood in these indexes, they stood
+-- at the front for ever, and kept what came after them from being found.
+DROP INDEX jobs_by_lease;
+DROP INDEX jobs_by_deadline;
+DROP INDEX jobs_by_retry;
+CREATE INDEX jobs_by_lease ON jobs (lease_expires) WHERE lease_expires IS NOT NULL AND deletion_time IS NULL;
+CREATE INDEX jobs_by_deadline ON jobs (deadline) WHERE deadline IS NOT NULL AND deletion_time IS NULL;
+CREATE INDEX jobs_by_retry ON jobs (retry_time) WHERE retry_time IS NOT NULL AND deletion_time IS NULL;
+
+-- A lease goes on when the run errs: whoever then holds the job must give signs of life as before. As in step 4, only the
+-- words of the table change; and no row is against them that was not before.
+PRAGMA writable_schema = ON;
+
+UPDATE sqlite_schema SET sql = replace(sql,
+    'CHECK (lease IS NULL OR (phase IN (''created'', ''started'') AND node IS NOT NULL))',
+    'CHECK (lease IS NULL OR (phase NOT IN (''finished'', ''cancelled'') AND node IS NOT NULL))')
+WHERE type = 'table' AND name = 'jobs';
+
+PRAGMA writable_schema = RESET;

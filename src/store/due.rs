@@ -13,15 +13,27 @@ use crate::domain::time::Timestamp;
 /// Jobs that one step moves at the most, so that it never keeps other writes waiting for long.
 const JOBS_MAX: i64 = 200;
 
-/// Whether anything is due.
-const ANYTHING: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE lease_expires <= ?1)
-    OR EXISTS (SELECT 1 FROM jobs WHERE deadline <= ?1)
-    OR EXISTS (SELECT 1 FROM jobs WHERE retry_time <= ?1)
+/// Whether anything is due. Here and below, `deletion_time IS NULL` is literally a condition of the index that is meant.
+/// What no step can move must not be found: it would stand before all that comes after it.
+const ANYTHING: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE lease_expires <= ?1 AND deletion_time IS NULL)
+    OR EXISTS (SELECT 1 FROM jobs WHERE deadline <= ?1 AND deletion_time IS NULL)
+    OR EXISTS (SELECT 1 FROM jobs WHERE retry_time <= ?1 AND deletion_time IS NULL)
     OR EXISTS (SELECT 1 FROM idempotency_keys WHERE time <= ?1 - 86400000000)";
 
 /// Literally the condition of the index `jobs_by_lease`, so that a start does not read every job.
-const RENEW_ALL: &str =
-    "UPDATE jobs SET lease_expires = ?1 + CAST(lease * 1000000 AS INTEGER) WHERE lease_expires IS NOT NULL";
+const RENEW_ALL: &str = "UPDATE jobs SET lease_expires = ?1 + CAST(lease * 1000000 AS INTEGER)
+    WHERE lease_expires IS NOT NULL AND deletion_time IS NULL";
+
+/// Leases that have run out, if no sign of life came since.
+const LEASES: &str = "SELECT pk, node, lease FROM jobs WHERE lease_expires <= ?1 AND deletion_time IS NULL
+    ORDER BY lease_expires LIMIT ?2";
+
+/// Runs that take too long.
+const DEADLINES: &str = "SELECT pk FROM jobs WHERE deadline <= ?1 AND deletion_time IS NULL ORDER BY deadline LIMIT ?2";
+
+/// Errored jobs that are to be tried again.
+const RETRIES: &str =
+    "SELECT pk FROM jobs WHERE retry_time <= ?1 AND deletion_time IS NULL ORDER BY retry_time LIMIT ?2";
 
 /// Tells when a node last gave a sign of life for a job, if it did since the server started.
 pub type LastSign = dyn Fn(NodeId, JobId) -> Option<Timestamp> + Send;
@@ -56,7 +68,7 @@ impl Store {
 fn expire_leases(tx: &WriteTx<'_>, last_sign: &LastSign) -> Result<(), Error> {
     let connection = tx.connection();
     let due: Vec<(JobId, NodeId, f64)> = connection
-        .prepare_cached("SELECT pk, node, lease FROM jobs WHERE lease_expires <= ?1 ORDER BY lease_expires LIMIT ?2")?
+        .prepare_cached(LEASES)?
         .query_map(params![tx.now(), JOBS_MAX], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     for (job, node, lease_s) in due {
@@ -76,7 +88,7 @@ fn expire_leases(tx: &WriteTx<'_>, last_sign: &LastSign) -> Result<(), Error> {
 }
 
 fn time_out(tx: &WriteTx<'_>) -> Result<(), Error> {
-    for job in due(tx, "SELECT pk FROM jobs WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2")? {
+    for job in due(tx, DEADLINES)? {
         let data = r#"{"reason":"timed_out"}"#;
         move_on(tx, job, data, Ending::TimedOut, |standing, state| {
             attempt::time_out(state, standing.timeout_s.unwrap_or_default(), tx.now())
@@ -86,7 +98,7 @@ fn time_out(tx: &WriteTx<'_>) -> Result<(), Error> {
 }
 
 fn retry(tx: &WriteTx<'_>) -> Result<(), Error> {
-    for job in due(tx, "SELECT pk FROM jobs WHERE retry_time <= ?1 ORDER BY retry_time LIMIT ?2")? {
+    for job in due(tx, RETRIES)? {
         move_on(tx, job, RETRY_DATA, Ending::Errored, |_, state| attempt::retry(state))?;
     }
     Ok(())
@@ -129,6 +141,9 @@ mod tests {
         for (sql, indexes) in [
             (ANYTHING, &["jobs_by_lease", "jobs_by_deadline", "jobs_by_retry", "idempotency_keys_by_time"][..]),
             (RENEW_ALL, &["jobs_by_lease"]),
+            (LEASES, &["jobs_by_lease"]),
+            (DEADLINES, &["jobs_by_deadline"]),
+            (RETRIES, &["jobs_by_retry"]),
         ] {
             let plan = plan_of(sql);
             assert!(indexes.iter().all(|index| plan.contains(index)), "{sql}: {plan}");

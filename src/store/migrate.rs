@@ -170,6 +170,36 @@ mod tests {
         assert_eq!((left, last_place(&connection).unwrap()), (0, 9));
     }
 
+    #[test]
+    fn step_5_keeps_the_rows_and_finds_what_is_due_of_live_jobs_alone() {
+        let mut connection = before(5);
+        let workable = "INSERT INTO job_templates (name, version, description, scope, licence, kind, type, executor_class,
+                 required_packages, body, specific, creator, creation_time)
+                 VALUES ('w', 1, '', '', 1, 'workable', '', '', '', '', '{}', 1, 0);
+             INSERT INTO nodes (ip, \"index\", cpu_mem, creator) VALUES ('n', 0, 1, 1);
+             INSERT INTO jobs (template, kind, phase, node, lease, lease_expires, input_values, parameter_values, description,
+                 creator, creation_time, deletion_time)
+                 VALUES (2, 'workable', 'created', 1, 1.5, 7, '{}', '{}', '', 1, 0, NULL),
+                        (2, 'workable', 'created', 1, 1.5, 8, '{}', '{}', '', 1, 0, 5);";
+        connection.execute_batch(workable).unwrap();
+        migrate(&mut connection).unwrap();
+        let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        let due = "SELECT count(*) FROM jobs INDEXED BY jobs_by_lease
+                   WHERE lease_expires IS NOT NULL AND deletion_time IS NULL";
+        assert_eq!(connection.query_row(due, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+        let phase = |phase: &str, node: Option<i64>, start: Option<i64>, end: Option<i64>, error: Option<&str>| {
+            let sql = "UPDATE jobs SET phase = ?1, node = ?2, start_time = ?3, end_time = ?4, error_reason = ?5,
+                           progress_amount = (?1 = 'finished') WHERE pk = 2";
+            connection.execute(sql, rusqlite::params![phase, node, start, end, error]).is_ok()
+        };
+        assert!(phase("started", Some(1), Some(1), None, None));
+        assert!(phase("errored", Some(1), Some(1), Some(2), Some("x")));
+        assert!(!phase("errored", None, Some(1), Some(2), Some("x")), "a lease without a holder");
+        assert!(!phase("finished", Some(1), Some(1), Some(2), None), "a lease at the end");
+        assert!(!phase("cancelled", Some(1), Some(1), Some(2), Some("Cancelled")), "a lease at the end");
+    }
+
     /// What is written at every transition must not cost SQLite a table of its own; see step 4.
     #[test]
     fn rows_of_transitions_are_checked_without_tables_for_it() {
@@ -179,7 +209,8 @@ mod tests {
             "INSERT INTO events (seq, job, time, transition, progress, description) VALUES (1, 1, 1, 'start', 0, '')",
             "INSERT INTO job_attempts (job, number, acquired, ended, outcome) VALUES (1, 1, 1, 1, 'finished')",
             "UPDATE job_attempts SET ended = 1, outcome = 'finished' WHERE job = 1 AND number = 1",
-            "UPDATE jobs SET phase = 'started', start_time = 1, end_time = NULL, error_reason = NULL, progress_amount = 0
+            "UPDATE jobs SET phase = 'started', start_time = 1, end_time = NULL, error_reason = NULL, progress_amount = 0,
+                 lease = NULL, lease_expires = NULL
              WHERE pk = 1",
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();

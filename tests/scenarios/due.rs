@@ -211,6 +211,51 @@ async fn a_deleted_job_waits_for_its_reinstatement() {
 }
 
 #[tokio::test]
+async fn deleted_jobs_that_are_due_keep_nothing_else_waiting() {
+    // More than one step moves.
+    const DELETED: usize = 210;
+    let bench = Bench::new().await;
+    let limited = Policy { timeout_s: Some(10.0), ..Policy::default() };
+    let retried = Policy { max_attempts: 2, retry_delay_s: 10.0, ..Policy::default() };
+    let mut deleted = Vec::new();
+    for _ in 0..DELETED {
+        let leased = bench.job(Policy::default()).await;
+        bench.act(leased, Verb::Acquire { lease_s: Some(10.0) }).await.expect("acquired");
+        let timed = bench.started(limited.clone(), None).await;
+        bench.store.set_job_deleted(timed, true).await.expect("deleted");
+        bench.act(timed, Verb::Finish { error: None }).await.expect("freed");
+        let errored = bench.started(retried.clone(), None).await;
+        bench.fail(errored).await;
+        for job in [leased, errored] {
+            bench.store.set_job_deleted(job, true).await.expect("deleted");
+        }
+        deleted.push([leased, timed, errored]);
+    }
+    bench.later(1.0, None).await;
+    let errored = bench.started(retried, None).await;
+    bench.fail(errored).await;
+    let leased = bench.job(Policy::default()).await;
+    bench.act(leased, Verb::Acquire { lease_s: Some(10.0) }).await.expect("acquired");
+    let timed = bench.started(limited, None).await;
+    bench.later(10.0, None).await;
+    assert_eq!(bench.stands(leased), (Phase::Created, None));
+    assert_eq!(bench.stands(timed).0, Phase::Errored);
+    assert_eq!(bench.stands(errored), (Phase::Created, None));
+    let due = || bench.store.anything_due(Timestamp(bench.clock.0.load(Ordering::SeqCst))).expect("a read");
+    assert!(!due(), "nothing is left that could be moved");
+    // What was due happens when the jobs are back.
+    let [leased, timed, errored] = deleted[0];
+    for job in deleted[0] {
+        bench.store.set_job_deleted(job, false).await.expect("reinstated");
+    }
+    assert!(due());
+    bench.later(0.0, None).await;
+    assert_eq!(bench.stands(leased), (Phase::Created, None));
+    assert_eq!(bench.stands(timed).0, Phase::Errored);
+    assert_eq!(bench.stands(errored), (Phase::Created, None));
+}
+
+#[tokio::test]
 async fn a_job_on_hold_is_given_to_nobody_until_it_is_let_go() {
     let bench = Bench::new().await;
     let job = bench.job(Policy { hold: true, ..Policy::default() }).await;
