@@ -10,9 +10,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::App;
-use crate::domain::ids::NodeId;
 use crate::store;
-use crate::store::claims::{Claimant, Wanted};
+use crate::store::claims::{Claimant, ClaimedBy, Wanted};
 use crate::store::jobs::{By, Verb};
 use crate::wire::Job;
 
@@ -24,7 +23,7 @@ type Answer = Result<Option<Job>, store::Error>;
 
 /// A claim that waits.
 struct Waiter {
-    node: NodeId,
+    by: ClaimedBy,
     wanted: Arc<Wanted>,
     lease_s: Option<f64>,
     /// Whether it has not been tried yet. Afterwards only jobs that become free are of interest to it.
@@ -62,10 +61,11 @@ impl Claims {
     /// Waits for a job, for up to `wait`; with no time to wait, for one try.
     ///
     /// # Errors
-    /// `Busy` when too many wait already, and what the store says of the try.
+    /// `Busy` when too many wait already, `NodeGone` and `CallerGone` when the node was destroyed or the caller shut out
+    /// by the time there is a job, and what the store says of the try.
     pub(crate) async fn claim(
         &self,
-        node: NodeId,
+        by: ClaimedBy,
         wanted: Arc<Wanted>,
         lease_s: Option<f64>,
         wait: Duration,
@@ -77,7 +77,7 @@ impl Claims {
             if waiting.len() >= WAITING_MAX {
                 return Err(store::Error::Busy);
             }
-            waiting.push_back(Waiter { node, wanted, lease_s, is_new: true, once: wait.is_zero(), reply });
+            waiting.push_back(Waiter { by, wanted, lease_s, is_new: true, once: wait.is_zero(), reply });
         }
         self.came.notify_one();
         if wait.is_zero() {
@@ -148,11 +148,12 @@ async fn run_once(app: &Arc<App>) {
             return;
         }
     };
-    let mut jobs: std::collections::HashMap<usize, Job> = given.into_iter().collect();
+    let mut answers: std::collections::HashMap<usize, Result<Job, store::Error>> = given.into_iter().collect();
     let mut rest = Vec::new();
     for (position, waiter) in waiters.into_iter().enumerate() {
-        match jobs.remove(&position) {
-            Some(job) => hand_over(app, &waiter, job).await,
+        match answers.remove(&position) {
+            Some(Ok(job)) => hand_over(app, &waiter, job).await,
+            Some(Err(refusal)) => drop(waiter.answer(Err(refusal))),
             None if waiter.once => drop(waiter.answer(Ok(None))),
             None => rest.push(Waiter { is_new: false, ..waiter }),
         }
@@ -166,8 +167,8 @@ fn claimant(waiter: &Waiter) -> Claimant {
         let reply = reply.lock().unwrap_or_else(PoisonError::into_inner);
         reply.as_ref().is_some_and(|reply| !reply.is_closed())
     };
-    let (node, wanted, lease_s) = (waiter.node, waiter.wanted.clone(), waiter.lease_s);
-    Claimant { node, wanted, is_first_try: waiter.is_new, lease_s, is_there: Box::new(is_there) }
+    let (by, wanted, lease_s) = (waiter.by.clone(), waiter.wanted.clone(), waiter.lease_s);
+    Claimant { by, wanted, is_first_try: waiter.is_new, lease_s, is_there: Box::new(is_there) }
 }
 
 /// Gives a claimant its job; one that hung up during the commit gives it back.
@@ -176,7 +177,7 @@ async fn hand_over(app: &Arc<App>, waiter: &Waiter, job: Job) {
     if waiter.answer(Ok(Some(job))).is_none() {
         return;
     }
-    let by = By { node: Some(waiter.node), attempt: Some(attempt) };
+    let by = By { node: Some(waiter.by.node), attempt: Some(attempt) };
     if let Err(error) = app.store.act(pk, by, Verb::Release).await {
         tracing::warn!(%error, job = pk.0, "a job whose claimant hung up could not be given back");
     }

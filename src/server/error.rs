@@ -183,6 +183,10 @@ impl From<store::Error> for ApiError {
                 "duplicate_output",
                 "The job has an output of that name and type with other bytes; delete that one first.",
             ),
+            E::NodeGone => {
+                Self::bad_request("bad_node_id", "The node of the Node-Id is not there any more; it was destroyed.")
+            }
+            E::CallerGone => Self::unauthenticated("The token is not valid any more."),
             E::StaleAttempt { current } => {
                 let detail = format!("The job is at attempt {current} by now; this call is for another one.");
                 Self::new(StatusCode::CONFLICT, "stale_attempt", detail)

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 use tokio::sync::Notify;
 
 use super::filter::{JOBS, Query, Statement};
 use super::jobs::{By, Verb, act, read};
 use super::{Error, Store, found};
 use crate::domain::fields::Problems;
-use crate::domain::ids::{JobId, NodeId};
+use crate::domain::ids::{JobId, NodeId, UserId};
 use crate::wire;
 
 /// What makes a job one that can be handed out; literally the condition of the indexes `jobs_to_claim` and
@@ -154,10 +154,22 @@ impl News {
     }
 }
 
-/// A node that waits for a job.
-pub struct Claimant {
+/// On whose behalf a claim is made. It was let in when it came, and is looked at once more before it gets a job: it may
+/// have waited for long.
+#[derive(Debug, Clone)]
+pub struct ClaimedBy {
     /// The node.
     pub node: NodeId,
+    /// The user who calls.
+    pub user: UserId,
+    /// The SHA-256, in hex, of the API token that the call came with, if it came with one.
+    pub api_token: Option<Arc<str>>,
+}
+
+/// A node that waits for a job.
+pub struct Claimant {
+    /// The node, and who calls for it.
+    pub by: ClaimedBy,
     /// Which jobs it takes.
     pub wanted: Arc<Wanted>,
     /// Whether it has not been tried before, so that all free jobs are to be looked through.
@@ -188,15 +200,23 @@ impl Store {
     }
 
     /// Gives each claimant, in their order, the first job that is free and passes its filter. The answer holds the
-    /// claimants' positions with their jobs; those without one are not in it.
-    pub async fn claim(&self, claimants: Vec<Claimant>, freed: &Freed) -> Result<Vec<(usize, wire::Job)>, Error> {
+    /// claimants' positions with their jobs; those without one are not in it. One that may have no job any more is told
+    /// so in its place, and the job is for the next.
+    ///
+    /// # Errors
+    /// When the database can't be used. What is wrong with one claimant is nothing to the others.
+    pub async fn claim(
+        &self,
+        claimants: Vec<Claimant>,
+        freed: &Freed,
+    ) -> Result<Vec<(usize, Result<wire::Job, Error>)>, Error> {
         let news = News::new(freed);
         self.write(move |tx| {
             let connection = tx.connection();
             let mut in_vain: HashSet<(&str, bool)> = HashSet::new();
             let mut given = Vec::new();
             for (position, claimant) in claimants.iter().enumerate() {
-                let Claimant { node, wanted, is_first_try, lease_s, is_there } = claimant;
+                let Claimant { by, wanted, is_first_try, lease_s, is_there } = claimant;
                 let question = (wanted.text.as_str(), *is_first_try);
                 if in_vain.contains(&question) || !is_there() {
                     continue;
@@ -205,14 +225,36 @@ impl Store {
                     in_vain.insert(question);
                     continue;
                 };
-                let by = By { node: Some(*node), attempt: None };
+                if let Some(refusal) = refusal(connection, by)? {
+                    given.push((position, Err(refusal)));
+                    continue;
+                }
+                let by = By { node: Some(by.node), attempt: None };
                 act(tx, job, by, Verb::Acquire { lease_s: *lease_s })?;
-                given.push((position, read(connection, job)?.ok_or(Error::NotFound)?));
+                given.push((position, Ok(read(connection, job)?.ok_or(Error::NotFound)?)));
             }
             Ok(given)
         })
         .await
     }
+}
+
+/// Says why somebody who was let in when the claim came is to get no job any more, in the order of the checks
+/// (contract §1).
+fn refusal(connection: &Connection, by: &ClaimedBy) -> Result<Option<Error>, Error> {
+    let ClaimedBy { node, user, api_token } = by;
+    let (may_come_in, node_is_there): (bool, bool) = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM users WHERE pk = ?1 AND is_active = 1) AND (?2 IS NULL
+                 OR EXISTS (SELECT 1 FROM api_tokens WHERE sha256 = ?2 AND revoked_time IS NULL)),
+                 EXISTS (SELECT 1 FROM nodes WHERE pk = ?3)",
+        )?
+        .query_row(params![user, api_token, node], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match (may_come_in, node_is_there) {
+        (false, _) => Some(Error::CallerGone),
+        (true, false) => Some(Error::NodeGone),
+        (true, true) => None,
+    })
 }
 
 #[cfg(test)]

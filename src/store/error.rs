@@ -26,6 +26,12 @@ pub enum Error {
     /// An output of that name and type has other bytes (400 `duplicate_output`).
     #[error("an output of that name and type is there with other bytes")]
     DuplicateOutput,
+    /// The node on whose behalf the call was made is not there any more (400 `bad_node_id`).
+    #[error("the node is gone")]
+    NodeGone,
+    /// The user, or the token that the call came with, may not come in any more (401).
+    #[error("the caller may not come in any more")]
+    CallerGone,
     /// The call was made for an older attempt (409).
     #[error("the attempt is {current} by now")]
     StaleAttempt {

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::raw::Raw;
-use crate::harness::{ADMIN, Held, Lab, Setup, USER, document};
+use crate::harness::{ADMIN, Held, Lab, OTHER, Setup, USER, document};
 
 /// A template of its own, and the claim's filter for its jobs alone.
 async fn own(lab: &Lab) -> (i64, Value) {
@@ -99,8 +99,13 @@ async fn a_worker_that_died_under_its_lease_is_replaced_and_its_late_answer_refu
 /// Sends a claim that waits, and returns when it has its place in the queue: a later claim of one try, which goes
 /// through the same queue, has been answered.
 async fn wait_in_line(lab: &Lab, node: i64, filter: &Value) -> Raw {
-    let body = json!({"filter": filter, "wait": 60}).to_string();
     let head = lab.head("POST", "/v1/jobs/claim", USER).await;
+    wait_in_line_with(lab, &head, node, filter).await
+}
+
+/// Does so with a head of one's own, as another user or with another token.
+async fn wait_in_line_with(lab: &Lab, head: &str, node: i64, filter: &Value) -> Raw {
+    let body = json!({"filter": filter, "wait": 60}).to_string();
     let head = head.trim_end_matches("\r\n");
     let mut raw = lab.raw();
     raw.send(format!("{head}\r\nNode-Id: {node}\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
@@ -130,6 +135,33 @@ async fn waiting_claims_are_served_in_order_of_arrival() {
         let given = raw.reply().expect("an answer").expect(200).json();
         assert_eq!((&given["pk"], &given["node"]), (&job.into(), &node.into()));
     }
+}
+
+#[tokio::test]
+async fn a_claimant_that_may_have_no_job_any_more_is_told_so_and_the_next_one_gets_it() {
+    let lab = Lab::start();
+    let (template, filter) = own(&lab).await;
+    let destroyed = lab.node(USER).await;
+    let mut of_destroyed = wait_in_line(&lab, destroyed, &filter).await;
+    let others = lab.node(OTHER).await;
+    let head = lab.head("POST", "/v1/jobs/claim", OTHER).await;
+    let mut of_deactivated = wait_in_line_with(&lab, &head, others, &filter).await;
+    let token = lab.post("/v1/auth/tokens").json(json!({"name": "worker"})).await.expect(201).json();
+    let secret = token["token"].as_str().expect("a token");
+    let head = format!("POST /v1/jobs/claim HTTP/1.1\r\nHost: lab\r\nAuthorization: Bearer {secret}\r\n");
+    let mut of_revoked = wait_in_line_with(&lab, &head, lab.node(USER).await, &filter).await;
+    let node = lab.node(USER).await;
+    let mut waiting = wait_in_line(&lab, node, &filter).await;
+
+    lab.delete(&format!("/v1/nodes/{destroyed}")).by(ADMIN).await.expect(204);
+    lab.delete(&format!("/v1/users/{}", lab.user_pk(OTHER).await)).by(ADMIN).await.expect(204);
+    lab.delete(&format!("/v1/auth/tokens/{}", token["pk"])).await.expect(200);
+    let job = make(&lab, template, json!({})).await;
+    let given = waiting.reply().expect("an answer").expect(200).json();
+    assert_eq!((&given["pk"], &given["node"], &given["attempt"]), (&job.into(), &node.into(), &1.into()));
+    of_destroyed.reply().expect("an answer").refuses(400, "bad_node_id");
+    of_deactivated.reply().expect("an answer").refuses(401, "not_authenticated");
+    of_revoked.reply().expect("an answer").refuses(401, "not_authenticated");
 }
 
 #[tokio::test]

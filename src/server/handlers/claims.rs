@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use warp::http::HeaderValue;
+use warp::http::header::AUTHORIZATION;
 use warp::reply::Response;
 
+use super::tokens::token_sha256;
 use crate::domain::fields::{Fields, number, object};
 use crate::domain::ids::JobId;
+use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, no_content, ok};
-use crate::store::claims::Wanted;
+use crate::store::claims::{ClaimedBy, Wanted};
 use crate::wire::Job;
 
 /// The longest that a claim may wait, in seconds.
@@ -21,7 +24,9 @@ const LEASE_MAX_S: f64 = 86_400.0;
 
 /// `POST /v1/jobs/claim`.
 pub(crate) async fn claim(call: &mut Call) -> Result<Response, ApiError> {
-    let node = call.caller()?.node.ok_or_else(ApiError::not_found)?;
+    let caller = call.caller()?;
+    let node = caller.node.ok_or_else(ApiError::not_found)?;
+    let by = ClaimedBy { node, user: caller.user, api_token: api_token(call, caller) };
     let body = call.json().await?;
     let mut fields = Fields::new(&body);
     let filter = fields.optional("filter", |value| object(value).cloned()).unwrap_or_default();
@@ -33,10 +38,17 @@ pub(crate) async fn claim(call: &mut Call) -> Result<Response, ApiError> {
     }
     fields.finish()?;
     let wanted = Arc::new(wanted?);
-    match call.app.claims.claim(node, wanted, lease_s, Duration::from_secs_f64(wait_s)).await? {
+    match call.app.claims.claim(by, wanted, lease_s, Duration::from_secs_f64(wait_s)).await? {
         Some(job) => leased(&job),
         None => no_content(),
     }
+}
+
+/// Gives the SHA-256 of the API token that a call came with, if it came with one.
+fn api_token(call: &Call, caller: Caller) -> Option<Arc<str>> {
+    let header = call.headers.get(AUTHORIZATION).filter(|_| caller.by_api_token)?;
+    let (_, token) = header.to_str().ok()?.split_once(' ')?;
+    Some(token_sha256(token).into())
 }
 
 /// `GET /v1/jobs/{PK}/attempts`.
