@@ -40,6 +40,27 @@ async fn of_many_acquires_one_wins() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_destroyed_while_it_takes_a_job_has_it_or_is_gone() {
+    let lab = Lab::shared().await;
+    for _ in 0..5 {
+        let held = join_all(nodes(&lab).await.into_iter().map(async |node| Held { job: lab.job().await, node })).await;
+        join_all(held.into_iter().map(async |held| {
+            let path = format!("/v1/nodes/{}", held.node);
+            let acquire = async { lab.act(held, "acquire").await };
+            let (taken, destroyed) = join(acquire, async { lab.delete(&path).by(ADMIN).await }).await;
+            match taken.status {
+                200 => drop(destroyed.refuses(406, "holds_job")),
+                _ => {
+                    taken.refuses(400, "bad_node_id");
+                    destroyed.expect(204);
+                }
+            }
+        }))
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_node_starts_one_of_its_jobs_however_many_it_tries_at_once() {
     let lab = Lab::shared().await;
     let node = lab.node(USER).await;

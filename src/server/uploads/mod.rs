@@ -99,7 +99,9 @@ impl Failure {
     pub(crate) fn is_final(&self) -> bool {
         use store::Error as E;
         match self {
-            Self::Store(E::Refused(_) | E::DuplicateOutput | E::StaleAttempt { .. } | E::NotFound) => true,
+            Self::Store(E::Refused(_) | E::DuplicateOutput | E::StaleAttempt { .. } | E::NodeGone | E::NotFound) => {
+                true
+            }
             Self::Write(WriteError::Mismatch { .. }) => true,
             Self::Store(_) | Self::Write(_) | Self::Api(_) => false,
         }

@@ -61,8 +61,8 @@ impl Store {
     /// Does to a job what the rules allow, and gives the job as it then stands (contract §5).
     ///
     /// # Errors
-    /// `NotFound` when there is no such job, `StaleAttempt` when the call is for another attempt than the present one,
-    /// `Refused` and `NotNow` when the rules say no: then nothing has changed.
+    /// `NotFound` when there is no such job, `NodeGone` when the node is not there any more, `StaleAttempt` when the call is
+    /// for another attempt than the present one, `Refused` and `NotNow` when the rules say no: then nothing has changed.
     pub async fn act(&self, job: JobId, by: By, verb: Verb) -> Result<wire::Job, Error> {
         self.write(move |tx| {
             let is_nodes_verb = !matches!(verb, Verb::Cancel | Verb::Abort);

@@ -130,7 +130,7 @@ pub(in crate::store) fn standing(connection: &Connection, pk: JobId) -> Result<S
 /// Reads how a job stands, and what the node works on that a call is made for, if it is made for one.
 ///
 /// # Errors
-/// `StaleAttempt` when the call says that it belongs to another attempt than the present one.
+/// `NodeGone` when that node was destroyed after the call came in, `StaleAttempt` when the call says that it belongs to another attempt than the present one.
 pub(in crate::store) fn standing_by(
     connection: &Connection,
     pk: JobId,
@@ -140,7 +140,7 @@ pub(in crate::store) fn standing_by(
         .prepare_cached(
             "SELECT kind, phase, node, start_time, end_time, error_reason, progress_amount, deletion_time, description,
                  attempt, max_attempts, retry_delay, timeout, on_hold, parent, notifications <> '{}',
-                 (SELECT current_job FROM nodes WHERE pk = ?2)
+                 (SELECT coalesce(current_job, 0) FROM nodes WHERE pk = ?2)
              FROM jobs WHERE pk = ?1",
         )?
         .query_row(params![pk, by.node], |row| {
@@ -159,15 +159,17 @@ pub(in crate::store) fn standing_by(
             rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
             error => error.into(),
         })?;
+    // Keys begin at 1: a node that works on nothing has 0 here, and one that is not there has nothing.
+    let work = match nodes_job {
+        None if by.node.is_some() => return Err(Error::NodeGone),
+        None | Some(JobId(0)) => Work::Nothing,
+        Some(job) if job == pk => Work::ThisJob,
+        Some(_) => Work::AnotherJob,
+    };
     let current = standing.attempts.number;
     if by.attempt.is_some_and(|attempt| attempt != current) {
         return Err(Error::StaleAttempt { current });
     }
-    let work = match nodes_job {
-        None => Work::Nothing,
-        Some(job) if job == pk => Work::ThisJob,
-        Some(_) => Work::AnotherJob,
-    };
     Ok((standing, by.node.map(|node| Actor { node, work })))
 }
 
