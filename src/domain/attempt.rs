@@ -89,8 +89,17 @@ pub fn plus(time: Timestamp, seconds: f64) -> Timestamp {
     Timestamp(time.0.saturating_add(micros))
 }
 
+/// Says until when a sign of life renews a lease. A job whose run has failed is kept for as long again as it has been
+/// errored, if that is longer: its holder may have gone on to other jobs long ago and give signs of life for those, and a
+/// lease that nobody waits for must not be written anew for ever, once for each job that ever failed.
+pub fn renewed_until(sign: Timestamp, lease_s: f64, errored_since: Option<Timestamp>) -> Timestamp {
+    let errored_us = errored_since.map_or(0, |since| sign.0.saturating_sub(since.0));
+    plus(sign, lease_s).max(Timestamp(sign.0.saturating_add(errored_us)))
+}
+
 /// Takes a job away from a holder whose lease ran out. A job that retries were asked for, and that has used up its
-/// attempts, is errored; any other is free again. `None` when nobody holds the job.
+/// attempts, is errored; one that is errored already stays so, as if its holder had released it (contract §5): what is
+/// to become of it was decided when it erred. Any other is free again. `None` when nobody holds the job.
 pub fn expire(state: &State, attempts: &Attempts, now: Timestamp) -> Option<Change> {
     match state {
         State::Created { holder: Some(_) } => Some(freed(Transition::Abort)),
@@ -106,9 +115,15 @@ pub fn expire(state: &State, attempts: &Attempts, now: Timestamp) -> Option<Chan
             Some(Change { next, transition: Transition::Error, removes_outputs: false, node: NodeChange::Keep })
         }
         State::Started { .. } => Some(freed(Transition::Abort)),
-        State::Created { holder: None } | State::Errored { .. } | State::Finished { .. } | State::Cancelled { .. } => {
-            None
+        State::Errored { holder: Some(_), since, progress, ended, reason } => {
+            let (since, progress, ended, reason) = (*since, *progress, *ended, reason.clone());
+            let next = State::Errored { holder: None, since, progress, ended, reason };
+            Some(Change { next, transition: Transition::Release, removes_outputs: false, node: NodeChange::Keep })
         }
+        State::Created { holder: None }
+        | State::Errored { holder: None, .. }
+        | State::Finished { .. }
+        | State::Cancelled { .. } => None,
     }
 }
 
@@ -161,6 +176,33 @@ mod tests {
         assert_eq!(freed_by(&State::Created { holder: None }, 1, 1), None);
         let finished = State::Finished { holder: Some(NodeId(1)), since: NOW, ended: NOW };
         assert_eq!((freed_by(&finished, 1, 1), time_out(&finished, 1.0, NOW), retry(&finished)), (None, None, None));
+    }
+
+    #[test]
+    fn an_errored_job_whose_lease_runs_out_is_free_and_still_errored() {
+        let errored = |holder| State::Errored {
+            holder,
+            since: NOW,
+            progress: 0.5,
+            ended: Timestamp(5),
+            reason: "boom".to_owned(),
+        };
+        let change = expire(&errored(Some(NodeId(1))), &attempts(3, 3), NOW).unwrap();
+        assert_eq!((change.next, change.transition), (errored(None), Transition::Release));
+        assert!(!change.removes_outputs);
+        assert_eq!(expire(&errored(None), &attempts(3, 3), NOW), None);
+    }
+
+    #[test]
+    fn a_lease_is_renewed_by_its_length_and_by_more_when_the_job_has_been_errored_for_longer() {
+        let until =
+            |sign, errored_since: Option<i64>| renewed_until(Timestamp(sign), 10.0, errored_since.map(Timestamp)).0;
+        assert_eq!(until(5_000_000, None), 15_000_000);
+        assert_eq!(until(5_000_000, Some(1_000_000)), 15_000_000);
+        assert_eq!(until(25_000_000, Some(1_000_000)), 49_000_000);
+        // The sign may have come before the error.
+        assert_eq!(until(5_000_000, Some(6_000_000)), 15_000_000);
+        assert_eq!(until(i64::MAX, Some(i64::MIN)), i64::MAX);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) fn follow(
             connection
                 .prepare_cached("INSERT INTO job_attempts (job, number, node, acquired) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![job, number + 1, node, tx.now()])?;
-            if let (Some(lease_s), State::Created { .. }) = (ends.lease_s, &change.next) {
+            if let Some(lease_s) = ends.lease_s {
                 lease(tx, job, lease_s)?;
             }
         }
@@ -57,6 +57,13 @@ pub(super) fn follow(
                      WHERE job = ?1 AND number = ?2",
                 )?
                 .execute(params![job, number])?;
+            // While the job was errored, its lease may have been renewed for longer than it is.
+            connection
+                .prepare_cached(
+                    "UPDATE jobs SET lease_expires = min(lease_expires, ?2 + CAST(lease * 1000000 AS INTEGER))
+                     WHERE pk = ?1 AND lease IS NOT NULL",
+                )?
+                .execute(params![job, tx.now()])?;
         }
         Transition::Create | Transition::Progress | Transition::Reset => {}
         Transition::Release | Transition::Finish | Transition::Error | Transition::Abort | Transition::Cancel => {
@@ -99,7 +106,7 @@ pub(super) const RETRY_DATA: &str = r#"{"reason":"retry"}"#;
 pub(super) fn lease(tx: &WriteTx<'_>, job: JobId, lease_s: f64) -> Result<(), Error> {
     tx.connection()
         .prepare_cached(
-            "UPDATE jobs SET lease = ?2, lease_expires = ?3 WHERE pk = ?1 AND phase IN ('created', 'started')",
+            "UPDATE jobs SET lease = ?2, lease_expires = ?3 WHERE pk = ?1 AND phase NOT IN ('finished', 'cancelled')",
         )?
         .execute(params![job, lease_s, plus(tx.now(), lease_s)])?;
     Ok(())

@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::attempts::{Ends, RETRY_DATA};
 use super::jobs::{Body, carry_out, standing};
 use super::{Error, Store, WriteTx, idempotency};
-use crate::domain::attempt::{self, Ending, plus};
+use crate::domain::attempt::{self, Ending};
 use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::Change;
 use crate::domain::time::Timestamp;
@@ -24,8 +24,8 @@ const ANYTHING: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE lease_expires <=
 const RENEW_ALL: &str = "UPDATE jobs SET lease_expires = ?1 + CAST(lease * 1000000 AS INTEGER)
     WHERE lease_expires IS NOT NULL AND deletion_time IS NULL";
 
-/// Leases that have run out, if no sign of life came since.
-const LEASES: &str = "SELECT pk, node, lease FROM jobs WHERE lease_expires <= ?1 AND deletion_time IS NULL
+/// Leases that have run out, if no sign of life came since; with when the run ended, which is there if it failed.
+const LEASES: &str = "SELECT pk, node, lease, end_time FROM jobs WHERE lease_expires <= ?1 AND deletion_time IS NULL
     ORDER BY lease_expires LIMIT ?2";
 
 /// Runs that take too long.
@@ -67,12 +67,13 @@ impl Store {
 
 fn expire_leases(tx: &WriteTx<'_>, last_sign: &LastSign) -> Result<(), Error> {
     let connection = tx.connection();
-    let due: Vec<(JobId, NodeId, f64)> = connection
+    let due: Vec<(JobId, NodeId, f64, Option<Timestamp>)> = connection
         .prepare_cached(LEASES)?
-        .query_map(params![tx.now(), JOBS_MAX], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map(params![tx.now(), JOBS_MAX], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<Result<_, _>>()?;
-    for (job, node, lease_s) in due {
-        let renewed = last_sign(node, job).map(|time| plus(time, lease_s)).filter(|expires| *expires > tx.now());
+    for (job, node, lease_s, errored_since) in due {
+        let renewed = last_sign(node, job).map(|sign| attempt::renewed_until(sign, lease_s, errored_since));
+        let renewed = renewed.filter(|expires| *expires > tx.now());
         if let Some(expires) = renewed {
             connection
                 .prepare_cached("UPDATE jobs SET lease_expires = ?2 WHERE pk = ?1")?

@@ -125,6 +125,62 @@ async fn a_lease_runs_out_exactly_when_it_says_and_frees_the_job() {
 }
 
 #[tokio::test]
+async fn a_lease_goes_on_over_an_error_and_a_reset() {
+    let bench = Bench::new().await;
+    let job = bench.started(Policy::default(), Some(10.0)).await;
+    bench.later(4.0, None).await;
+    assert_eq!(bench.fail(job).await.lease_expires, Some(Timestamp(10_000_000)));
+    bench.later(4.0, None).await;
+    assert_eq!(bench.stands(job), (Phase::Errored, Some(bench.node)));
+    let reset = bench.act(job, Verb::Reset).await.expect("reset");
+    assert_eq!((reset.phase, reset.lease_expires), (Phase::Created, Some(Timestamp(10_000_000))));
+    bench.later(2.0, None).await;
+    assert_eq!(bench.stands(job), (Phase::Created, None));
+    assert_eq!(bench.told(job).pop(), Some(("abort", r#"{"reason":"lease_expired"}"#.to_owned())));
+}
+
+#[tokio::test]
+async fn a_holder_that_is_silent_after_an_error_loses_the_job_which_stays_errored() {
+    let bench = Bench::new().await;
+    let job = bench.started(Policy::default(), Some(10.0)).await;
+    bench.fail(job).await;
+    bench.later(12.0, Some(3)).await;
+    assert_eq!(bench.stands(job), (Phase::Errored, Some(bench.node)), "its node gave a sign of life");
+    bench.later(1.0, Some(3)).await;
+    let free = bench.read(job);
+    assert_eq!((free.phase, free.node, free.lease_expires), (Phase::Errored, None, None));
+    assert_eq!(free.error_reason.as_deref(), Some("boom"));
+    assert_eq!(bench.told(job).pop(), Some(("release", r#"{"reason":"lease_expired"}"#.to_owned())));
+    assert_eq!(bench.outcomes(job).await, [Some("errored".to_owned())]);
+}
+
+#[tokio::test]
+async fn the_lease_of_an_errored_job_is_renewed_ever_more_seldom_until_it_is_reset() {
+    let bench = Bench::new().await;
+    let job = bench.started(Policy::default(), Some(10.0)).await;
+    bench.fail(job).await;
+    bench.later(10.0, Some(9)).await;
+    assert_eq!(bench.read(job).lease_expires, Some(Timestamp(19_000_000)));
+    bench.later(10.0, Some(19)).await;
+    assert_eq!(bench.read(job).lease_expires, Some(Timestamp(38_000_000)));
+    let reset = bench.act(job, Verb::Reset).await.expect("reset");
+    assert_eq!(reset.lease_expires, Some(Timestamp(30_000_000)));
+}
+
+#[tokio::test]
+async fn a_node_that_takes_an_errored_job_under_a_lease_loses_it_by_silence() {
+    let bench = Bench::new().await;
+    let job = bench.started(Policy::default(), None).await;
+    bench.fail(job).await;
+    bench.act(job, Verb::Release).await.expect("released");
+    let taken = bench.act(job, Verb::Acquire { lease_s: Some(10.0) }).await.expect("acquired");
+    assert_eq!((taken.phase, taken.lease_expires), (Phase::Errored, Some(Timestamp(10_000_000))));
+    bench.later(10.0, None).await;
+    assert_eq!(bench.stands(job), (Phase::Errored, None));
+    assert_eq!(bench.outcomes(job).await, [Some("errored".to_owned()), Some("lease_expired".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_sign_of_life_renews_a_lease_from_when_it_was_given() {
     let bench = Bench::new().await;
     let job = bench.started(Policy::default(), Some(10.0)).await;

@@ -197,6 +197,16 @@ pub(in crate::store) fn apply(
 ) -> Result<(), Error> {
     let Facts { phase, node, start_time, end_time, error_reason, progress } = facts;
     let connection = tx.connection();
+    // A lease belongs to the holder, and lasts as long as the job is held.
+    let keeps_lease = match transition {
+        Transition::Start | Transition::Progress | Transition::Error | Transition::Reset => node.is_some(),
+        Transition::Create
+        | Transition::Acquire
+        | Transition::Release
+        | Transition::Finish
+        | Transition::Abort
+        | Transition::Cancel => false,
+    };
     let changed = match transition {
         // By far the most frequent. A job that is held changes nothing else by it (a meta-job, which nobody holds,
         // may), and a statement that names no column of an index leaves all indexes alone.
@@ -208,12 +218,22 @@ pub(in crate::store) fn apply(
                 "UPDATE jobs SET phase = ?3, node = ?4, start_time = ?5, end_time = ?6, error_reason = ?7,
                      progress_amount = ?8, retry_time = iif(?9 = 'release', retry_time, NULL),
                      deadline = iif(?9 = 'progress', deadline, NULL),
-                     lease = iif(?9 IN ('start', 'progress'), lease, NULL),
-                     lease_expires = iif(?9 IN ('start', 'progress'), lease_expires, NULL),
+                     lease = iif(?10, lease, NULL), lease_expires = iif(?10, lease_expires, NULL),
                      attempt = attempt + (?9 = 'acquire')
                  WHERE pk = ?1 AND phase = ?2",
             )?
-            .execute(params![job, from, phase, node, start_time, end_time, error_reason, progress, transition])?,
+            .execute(params![
+                job,
+                from,
+                phase,
+                node,
+                start_time,
+                end_time,
+                error_reason,
+                progress,
+                transition,
+                keeps_lease
+            ])?,
     };
     if changed != 1 {
         return Err(Error::Broken(format!("job {job} was not in phase {from} any more")));
