@@ -15,9 +15,15 @@ const JOBS_MAX: i64 = 200;
 
 /// Whether anything is due. Here and below, `deletion_time IS NULL` is literally a condition of the index that is meant.
 /// What no step can move must not be found: it would stand before all that comes after it.
+///
+/// A retry waits while somebody holds the job who took it after it had erred: to look into it, or to reset and run it,
+/// as its present attempt that has not ended shows. The holder whose run failed is no reason to wait; that attempt has
+/// ended.
 const ANYTHING: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE lease_expires <= ?1 AND deletion_time IS NULL)
     OR EXISTS (SELECT 1 FROM jobs WHERE deadline <= ?1 AND deletion_time IS NULL)
-    OR EXISTS (SELECT 1 FROM jobs WHERE retry_time <= ?1 AND deletion_time IS NULL)
+    OR EXISTS (SELECT 1 FROM jobs WHERE retry_time <= ?1 AND deletion_time IS NULL
+        AND (node IS NULL OR EXISTS (SELECT 1 FROM job_attempts AS a
+                 WHERE a.job = jobs.pk AND a.number = jobs.attempt AND a.ended IS NOT NULL)))
     OR EXISTS (SELECT 1 FROM idempotency_keys WHERE time <= ?1 - 86400000000)";
 
 /// Literally the condition of the index `jobs_by_lease`, so that a start does not read every job.
@@ -31,9 +37,11 @@ const LEASES: &str = "SELECT pk, node, lease, end_time FROM jobs WHERE lease_exp
 /// Runs that take too long.
 const DEADLINES: &str = "SELECT pk FROM jobs WHERE deadline <= ?1 AND deletion_time IS NULL ORDER BY deadline LIMIT ?2";
 
-/// Errored jobs that are to be tried again.
-const RETRIES: &str =
-    "SELECT pk FROM jobs WHERE retry_time <= ?1 AND deletion_time IS NULL ORDER BY retry_time LIMIT ?2";
+/// Errored jobs that are to be tried again; see [`ANYTHING`] for those that are not to be.
+const RETRIES: &str = "SELECT pk FROM jobs WHERE retry_time <= ?1 AND deletion_time IS NULL
+        AND (node IS NULL OR EXISTS (SELECT 1 FROM job_attempts AS a
+                 WHERE a.job = jobs.pk AND a.number = jobs.attempt AND a.ended IS NOT NULL))
+    ORDER BY retry_time LIMIT ?2";
 
 /// Tells when a node last gave a sign of life for a job, if it did since the server started.
 pub type LastSign = dyn Fn(NodeId, JobId) -> Option<Timestamp> + Send;

@@ -241,6 +241,30 @@ async fn a_worker_that_releases_an_errored_job_does_not_stop_its_retry() {
 }
 
 #[tokio::test]
+async fn a_node_that_takes_an_errored_job_meanwhile_puts_its_retry_off_and_not_away() {
+    let bench = Bench::new().await;
+    let policy = Policy { max_attempts: 3, retry_delay_s: 5.0, ..Policy::default() };
+    let job = bench.started(policy, None).await;
+    bench.fail(job).await;
+    bench.act(job, Verb::Release).await.expect("released");
+    let other = NewNode { ip: "other".to_owned(), cpu_mem: 1, ..NewNode::default() };
+    let other = bench.store.create_node(other, ADMIN).await.expect("a node").pk;
+    // The node that failed may be the one that comes back for it.
+    for node in [bench.node, other] {
+        let by = By { node: Some(node), attempt: None };
+        bench.store.act(job, by, Verb::Acquire { lease_s: None }).await.expect("acquired");
+        bench.later(5.0, None).await;
+        assert_eq!(bench.stands(job), (Phase::Errored, Some(node)));
+        let now = Timestamp(bench.clock.0.load(Ordering::SeqCst));
+        assert!(!bench.store.anything_due(now).expect("a read"), "it is looked at in vain");
+        bench.store.act(job, by, Verb::Release).await.expect("released");
+    }
+    bench.later(0.0, None).await;
+    assert_eq!(bench.stands(job), (Phase::Created, None));
+    assert_eq!(bench.told(job).pop(), Some(("reset", r#"{"reason":"retry"}"#.to_owned())));
+}
+
+#[tokio::test]
 async fn a_run_that_takes_too_long_is_errored_and_frees_its_node() {
     let bench = Bench::new().await;
     let job = bench.started(Policy { timeout_s: Some(30.0), ..Policy::default() }, None).await;

@@ -216,7 +216,7 @@ pub(in crate::store) fn apply(
         _ => connection
             .prepare_cached(
                 "UPDATE jobs SET phase = ?3, node = ?4, start_time = ?5, end_time = ?6, error_reason = ?7,
-                     progress_amount = ?8, retry_time = iif(?9 = 'release', retry_time, NULL),
+                     progress_amount = ?8, retry_time = iif(?9 IN ('acquire', 'release'), retry_time, NULL),
                      deadline = iif(?9 = 'progress', deadline, NULL),
                      lease = iif(?10, lease, NULL), lease_expires = iif(?10, lease_expires, NULL),
                      attempt = attempt + (?9 = 'acquire')
