@@ -68,7 +68,9 @@ pub(super) fn follow(
         Transition::Create | Transition::Progress | Transition::Reset => {}
         Transition::Release | Transition::Finish | Transition::Error | Transition::Abort | Transition::Cancel => {
             let ending = ends.ending.or(Ending::by(change.transition)).map(Ending::as_str);
-            let error = change.next.error_reason();
+            // A job that was errored before this attempt keeps its reason; that is not this attempt's.
+            let is_its_own = matches!(change.transition, Transition::Error | Transition::Cancel);
+            let error = change.next.error_reason().filter(|_| is_its_own);
             connection
                 .prepare_cached(
                     "UPDATE job_attempts SET ended = ?3, outcome = ?4, error = ?5

@@ -265,6 +265,23 @@ async fn a_node_that_takes_an_errored_job_meanwhile_puts_its_retry_off_and_not_a
 }
 
 #[tokio::test]
+async fn an_attempt_has_no_error_but_its_own() {
+    let bench = Bench::new().await;
+    let job = bench.started(Policy::default(), None).await;
+    bench.fail(job).await;
+    bench.act(job, Verb::Release).await.expect("released");
+    bench.act(job, Verb::Acquire { lease_s: None }).await.expect("acquired");
+    bench.act(job, Verb::Release).await.expect("released");
+    bench.act(job, Verb::Acquire { lease_s: None }).await.expect("acquired");
+    bench.store.act(job, By::default(), Verb::Cancel).await.expect("cancelled");
+    let attempts = bench.store.attempts(job).await.expect("attempts").into_iter();
+    let told: Vec<_> = attempts.map(|attempt| (attempt.outcome.unwrap_or_default(), attempt.error)).collect();
+    let error = |outcome: &str, error: Option<&str>| (outcome.to_owned(), error.map(str::to_owned));
+    let expected = [error("errored", Some("boom")), error("released", None), error("cancelled", Some("Cancelled"))];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
 async fn a_run_that_takes_too_long_is_errored_and_frees_its_node() {
     let bench = Bench::new().await;
     let job = bench.started(Policy { timeout_s: Some(30.0), ..Policy::default() }, None).await;
