@@ -96,6 +96,65 @@ async fn a_worker_that_died_under_its_lease_is_replaced_and_its_late_answer_refu
     assert_eq!(lab.read(job).await["node"], successor);
 }
 
+/// Claims a job under a lease of one second, starts it, and sends the head of an upload of so many bytes to it.
+async fn begin_slow_upload(lab: &Lab, in_pieces: bool, bytes: usize) -> (Held, Raw) {
+    let (template, filter) = own(lab).await;
+    let held = Held { job: make(lab, template, json!({})).await, node: lab.node(USER).await };
+    let claim = json!({"filter": filter, "lease": 1});
+    lab.post("/v1/jobs/claim").node(held.node).json(claim).await.expect(200);
+    lab.act(held, "start").await.expect(200);
+    let path = format!("/v1/jobs/{}/outputs/slow/str", held.job);
+    let head = if in_pieces {
+        let begun = lab.post(&path).node(held.node).header("tus-resumable", "1.0.0");
+        let begun = begun.header("upload-length", bytes.to_string()).await.expect(201);
+        let head = lab.head("PATCH", begun.header("location").expect("a place"), USER).await;
+        format!("{head}Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream\r\n")
+    } else {
+        lab.head("POST", &path, USER).await
+    };
+    let mut raw = lab.raw();
+    raw.send(format!("{head}Node-Id: {}\r\nContent-Length: {bytes}\r\n\r\n", held.node));
+    (held, raw)
+}
+
+#[tokio::test]
+async fn an_upload_that_takes_longer_than_the_lease_keeps_it() {
+    const PIECES: usize = 12;
+    let lab = Lab::start();
+    join_all([false, true].map(async |in_pieces| {
+        let (held, mut raw) = begin_slow_upload(&lab, in_pieces, PIECES).await;
+        for _ in 0..PIECES {
+            raw.send("x");
+            // A lease runs by the clock of a real server: here the time has to pass.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        raw.reply().expect("an answer").expect(if in_pieces { 204 } else { 200 });
+        let job = lab.read(held.job).await;
+        assert_eq!((&job["phase"], &job["attempt"]), (&"started".into(), &1.into()));
+        assert_eq!(job["outputs"][0]["name"], "slow");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn an_upload_that_was_silent_for_longer_than_the_lease_is_refused() {
+    let lab = Lab::start();
+    join_all([false, true].map(async |in_pieces| {
+        let (held, mut raw) = begin_slow_upload(&lab, in_pieces, 2).await;
+        raw.send("x");
+        let deadline = crate::harness::deadline();
+        while lab.read(held.job).await["phase"] != "created" {
+            assert!(Instant::now() < deadline, "the job stayed with a node that says nothing");
+        }
+        raw.send("x");
+        // What came of an upload in pieces went with the attempt.
+        let (status, code) = if in_pieces { (404, "not_found") } else { (403, "permission_denied") };
+        raw.reply().expect("an answer").refuses(status, code);
+        assert_eq!(lab.read(held.job).await["outputs"], json!([]));
+    }))
+    .await;
+}
+
 /// Sends a claim that waits, and returns when it has its place in the queue: a later claim of one try, which goes
 /// through the same queue, has been answered.
 async fn wait_in_line(lab: &Lab, node: i64, filter: &Value) -> Raw {

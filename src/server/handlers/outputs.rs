@@ -12,7 +12,7 @@ use crate::server::download::content_disposition;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, TUS_RESUMABLE, no_content, ok};
 use crate::server::send::send;
-use crate::server::tasks::reclaim;
+use crate::server::tasks::{Pulse, reclaim};
 use crate::store::outputs::{Adder, NewOutput, listing};
 use crate::wire::Output;
 
@@ -51,6 +51,8 @@ pub(crate) async fn add(call: &mut Call) -> Result<Response, ApiError> {
         Some(text) => known_bytes(call, &text, expected).await?,
         None => receive(call, expected).await?,
     };
+    // The lease runs on from the last of the bytes, however long it took to write them down.
+    super::jobs::note_sign_of_life(call);
     let sha256 = held.digest().to_string();
     let size = i64::try_from(held.size_bytes()).map_err(ApiError::internal)?;
     let new = NewOutput { job, name, type_name, size, sha256: sha256.clone() };
@@ -79,7 +81,7 @@ async fn known_bytes(call: &mut Call, text: &str, expected: Option<Digest>) -> R
     Ok(held)
 }
 
-/// Takes the body's bytes; when this returns they are durable.
+/// Takes the body's bytes; when this returns they are durable. As they come they renew the leases of the caller's node.
 ///
 /// # Errors
 /// 413, 507 and the 400 of a digest that is not that of the bytes. Nothing is kept then.
@@ -91,7 +93,9 @@ pub(in crate::server) async fn receive(call: &mut Call, expected: Option<Digest>
     if let Some(expected) = expected {
         writer.expect(expected);
     }
+    let mut pulse = Pulse::of(call.caller().ok().and_then(|caller| caller.node));
     while let Some(piece) = call.body.next().await? {
+        pulse.beat(&call.app);
         writer.write(piece).await.map_err(write_error)?;
     }
     writer.finish().await.map_err(write_error)

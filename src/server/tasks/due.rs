@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::domain::ids::NodeId;
 use crate::domain::time::Timestamp;
@@ -28,6 +28,34 @@ impl SignsOfLife {
     /// Gives the last one.
     fn last(&self, node: NodeId) -> Option<Timestamp> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+    }
+}
+
+/// How often, at the most, a call whose body is coming gives a sign of life: well within the shortest lease, one second,
+/// and seldom enough to cost large uploads nothing.
+const PULSE_EVERY: Duration = Duration::from_millis(100);
+
+/// The signs of life of one call while its body comes: an upload may take longer than the lease under which it is sent.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    node: Option<NodeId>,
+    last: Option<Instant>,
+}
+
+impl Pulse {
+    /// Makes the pulse of a call for a node, or of one that is for none.
+    pub(crate) fn of(node: Option<NodeId>) -> Self {
+        Self { node, last: None }
+    }
+
+    /// Notes that a piece came, unless it was noted of another just now.
+    pub(crate) fn beat(&mut self, app: &App) {
+        let Some(node) = self.node else { return };
+        if self.last.is_some_and(|last| last.elapsed() < PULSE_EVERY) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        app.signs.note(node, app.clock.now());
     }
 }
 

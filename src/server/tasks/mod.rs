@@ -13,7 +13,7 @@ use super::App;
 use super::mail::Mailer;
 use crate::store;
 
-pub(super) use due::SignsOfLife;
+pub(super) use due::{Pulse, SignsOfLife};
 pub(super) use sweep::reclaim;
 
 /// How long soft state (last seen, last login) may stay in memory only.

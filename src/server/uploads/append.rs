@@ -10,6 +10,7 @@ use crate::blobs::{Digest, Resumed, WriteError};
 use crate::server::App;
 use crate::server::error::ApiError;
 use crate::server::request::Body;
+use crate::server::tasks::Pulse;
 use crate::store::Error;
 use crate::store::outputs::Adder;
 use crate::store::uploads::Upload;
@@ -66,6 +67,7 @@ async fn take(app: &Arc<App>, upload: &Upload, piece: &mut Piece) -> Result<Uplo
         Ok(()) if file.came_bytes() == size => {
             let expected = upload.shown.sha256.as_ref().and_then(|hex| hex.parse::<Digest>().ok());
             let sealed = file.seal(expected).await?;
+            note_sign(app, piece.by);
             finish(app, pk, Some(sealed), piece.by).await
         }
         Ok(()) => {
@@ -84,6 +86,7 @@ async fn take(app: &Arc<App>, upload: &Upload, piece: &mut Piece) -> Result<Uplo
 /// Writes what comes, to the end of the body or as far as it comes.
 async fn receive(app: &Arc<App>, upload: &Upload, piece: &mut Piece, file: &mut Resumed) -> Result<(), Failure> {
     let mut acknowledged = upload.shown.received;
+    let mut pulse = Pulse::of(piece.by.node);
     loop {
         let next = tokio::select! {
             next = piece.body.next() => next,
@@ -103,6 +106,7 @@ async fn receive(app: &Arc<App>, upload: &Upload, piece: &mut Piece, file: &mut 
             }
         };
         piece.turn.heard();
+        pulse.beat(app);
         if let Some(checksum) = &mut piece.checksum {
             checksum.hasher.update(&bytes);
         }
@@ -119,11 +123,16 @@ async fn receive(app: &Arc<App>, upload: &Upload, piece: &mut Piece, file: &mut 
 /// Makes what came durable and writes down that it counts; gives how many bytes that is.
 async fn acknowledge(app: &Arc<App>, upload: &Upload, by: Adder, file: &mut Resumed) -> Result<u64, Failure> {
     let received = file.checkpoint().await?;
+    note_sign(app, by);
+    app.store.note_received(upload.shown.pk, received, by, app.upload_bounds).await?;
+    Ok(received)
+}
+
+/// Notes that the node is alive on whose behalf the bytes were sent.
+fn note_sign(app: &App, by: Adder) {
     if let Some(node) = by.node {
         app.signs.note(node, app.clock.now());
     }
-    app.store.note_received(upload.shown.pk, received, by, app.upload_bounds).await?;
-    Ok(received)
 }
 
 /// 460, which tus has for this alone.
