@@ -143,6 +143,36 @@ async fn a_row_that_something_refers_to_stays() {
 }
 
 #[tokio::test]
+async fn a_contract_that_a_template_names_stays() {
+    // Its own, since other tests count the templates of the shared one, and this one deletes some for good.
+    let lab = Lab::start();
+    let contract = async || {
+        let body = json!({"name": lab.unique("Polish").replace('-', ""), "pkg": "p", "cls": "p.Polish"});
+        lab.post("/v1/job-contracts/create").by(ADMIN).json(body).await.expect(201)
+    };
+    for arguments in ["", "<Domain, Framework>"] {
+        let made = contract().await;
+        let name = made.json()["name"].as_str().expect("a name").to_owned();
+        let mut text = document(&lab.unique("polishing"));
+        text["specific"]["job_type"] = format!("{name}{arguments}").into();
+        let template = lab.import(text).await.expect(200).pk();
+        let path = format!("/v1/job-contracts/{}", made.pk());
+        lab.delete(&path).by(ADMIN).await.refuses(406, "in_use");
+        // A deleted template may come back.
+        lab.delete(&format!("/v1/job-templates/{template}")).by(ADMIN).await.expect(204);
+        lab.delete(&path).by(ADMIN).await.refuses(406, "in_use");
+        lab.delete(&format!("/v1/job-templates/{template}/hard")).by(ADMIN).await.expect(200);
+        lab.delete(&path).by(ADMIN).await.expect(204);
+    }
+    // One whose name begins like that of another is not meant.
+    let made = contract().await;
+    let mut text = document(&lab.unique("polishing"));
+    text["specific"]["job_type"] = format!("{}er", made.json()["name"].as_str().expect("a name")).into();
+    lab.import(text).await.expect(200);
+    lab.delete(&format!("/v1/job-contracts/{}", made.pk())).by(ADMIN).await.expect(204);
+}
+
+#[tokio::test]
 async fn the_registrys_login_is_shown_to_staff_and_nodes_only() {
     let lab = Lab::shared().await;
     let body = row(&lab, "docker").await;

@@ -33,6 +33,8 @@ pub struct Catalogue {
     unique: &'static [&'static str],
     /// What must hold between the fields of a row.
     check: fn(&Map<String, Value>) -> Result<(), Problems>,
+    /// A question in SQL whether something names the row with the key `?1`, beyond what foreign keys know of.
+    named_by: Option<&'static str>,
 }
 
 /// A field of a catalogue's rows. Its column has the same name.

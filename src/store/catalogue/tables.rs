@@ -23,6 +23,7 @@ pub static HARDWARE: Catalogue = Catalogue {
     fields: &[name("generation"), number("min_compute_capability"), number("max_compute_capability")],
     unique: &["generation"],
     check: bounds_in_order,
+    named_by: None,
 };
 
 static CUDA: Catalogue = Catalogue {
@@ -32,6 +33,7 @@ static CUDA: Catalogue = Catalogue {
     fields: &[name("version"), name("full_version"), name("min_driver_version")],
     unique: &["version"],
     check: anything,
+    named_by: None,
 };
 
 static DOCKER: Catalogue = Catalogue {
@@ -56,6 +58,7 @@ static DOCKER: Catalogue = Catalogue {
     ],
     unique: &["name", "version"],
     check: anything,
+    named_by: None,
 };
 
 static JOB_TYPES: Catalogue = Catalogue {
@@ -65,6 +68,7 @@ static JOB_TYPES: Catalogue = Catalogue {
     fields: CLASS_FIELDS,
     unique: &["name"],
     check: anything,
+    named_by: None,
 };
 
 static JOB_CONTRACTS: Catalogue = Catalogue {
@@ -74,6 +78,13 @@ static JOB_CONTRACTS: Catalogue = Catalogue {
     fields: CLASS_FIELDS,
     unique: &["name"],
     check: anything,
+    // Type strings are canonical: the name, and its arguments in angle brackets if it has any. Deleted templates count:
+    // they may be reinstated.
+    named_by: Some(
+        "SELECT EXISTS (SELECT 1 FROM job_contracts AS c JOIN job_templates AS t
+             ON t.type = c.name OR substr(t.type, 1, length(c.name) + 1) = c.name || '<'
+         WHERE c.pk = ?1)",
+    ),
 };
 
 static DOMAINS: Catalogue = Catalogue {
@@ -83,6 +94,7 @@ static DOMAINS: Catalogue = Catalogue {
     fields: &[text("name", 2, 2), name("description")],
     unique: &["name"],
     check: anything,
+    named_by: None,
 };
 
 static LICENCES: Catalogue = Catalogue {
@@ -93,6 +105,7 @@ static LICENCES: Catalogue = Catalogue {
     fields: &[name("name"), text("url", 0, URL_CHARS_MAX)],
     unique: &["name"],
     check: anything,
+    named_by: None,
 };
 
 static FRAMEWORKS: Catalogue = Catalogue {
@@ -102,6 +115,7 @@ static FRAMEWORKS: Catalogue = Catalogue {
     fields: &[name("name"), name("version")],
     unique: &["name", "version"],
     check: anything,
+    named_by: None,
 };
 
 /// The fields of job types and of job contracts: what a worker loads.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Catalogue, Field, Kind, Shown, read};
 use crate::domain::fields::{Fields, Problems, array, boolean, integer, kind_of, nullable, number, text};
+use crate::store::access::has;
 use crate::store::error::{is_reference_violation, is_unique_violation};
 use crate::store::{Error, Store, found};
 
@@ -91,19 +92,26 @@ impl Store {
     /// `NotFound` when there is no such row, `NotNow` when something refers to it.
     pub async fn destroy_catalogue_row(&self, catalogue: &'static Catalogue, pk: i64) -> Result<(), Error> {
         self.write(move |tx| {
+            if let Some(question) = catalogue.named_by
+                && has(tx.connection(), question, pk)?
+            {
+                return Err(in_use(catalogue));
+            }
             let sql = format!("DELETE FROM {} WHERE pk = ?1", catalogue.table());
             match tx.connection().prepare_cached(&sql)?.execute([pk]) {
                 Ok(0) => Err(Error::NotFound),
                 Ok(_) => Ok(()),
-                Err(error) if is_reference_violation(&error) => {
-                    let sentence = format!("Something still refers to this row: {} in use can't go.", catalogue.noun);
-                    Err(Error::NotNow { code: "in_use", sentence })
-                }
+                Err(error) if is_reference_violation(&error) => Err(in_use(catalogue)),
                 Err(error) => Err(error.into()),
             }
         })
         .await
     }
+}
+
+fn in_use(catalogue: &Catalogue) -> Error {
+    let sentence = format!("Something still refers to this row: {} in use can't go.", catalogue.noun);
+    Error::NotNow { code: "in_use", sentence }
 }
 
 /// Writes what stands in tables beside the row, checks the row as a whole, and gives it.
