@@ -249,3 +249,28 @@ async fn children_are_handed_out_as_their_parent_is() {
     lab.staff(scan, "abort").await.expect(200);
     assert_eq!(phase(&lab, top).await, "started");
 }
+
+#[tokio::test]
+async fn a_waiting_claim_hears_of_a_child_whose_parent_came_to_pass_its_filter() {
+    let lab = Lab::start();
+    stage(&lab, "early", &[], &[]).await;
+    stage(&lab, "late", &[], &[]).await;
+    let template = flow(&lab, "pair", &[("first", "early"), ("second", "late")], &[]).await;
+    let top = create(&lab, template).await;
+    let (first, second) = (child(&lab, top, "first").await, child(&lab, top, "second").await);
+    let filter = json!({"expressions": [{"type": "exact", "field": "parent.phase", "value": "started"}]});
+    let claim = json!({"filter": filter, "wait": 60});
+    let node = lab.node(USER).await;
+    let waiting = async { lab.post("/v1/jobs/claim").node(node).json(claim).await };
+    // The claim is in its place in the queue when a later one of one try has been answered; until the server has read it,
+    // the try of another may come before it.
+    let go_on = async {
+        for _ in 0..2 {
+            let other = lab.node(USER).await;
+            lab.post("/v1/jobs/claim").node(other).json(json!({"filter": filter})).await.expect(204);
+        }
+        begin(&lab, first).await
+    };
+    let (given, _) = futures_util::future::join(waiting, go_on).await;
+    assert_eq!(given.expect(200).pk(), second);
+}

@@ -87,6 +87,7 @@ impl Store {
                     .execute(params![job, description])?;
                 // A waiting claim may ask for what it is called now.
                 tx.note_free_job(job);
+                workflow::note_free_children(tx, job)?;
             }
             read(tx.connection(), job)?.ok_or(Error::NotFound)
         })

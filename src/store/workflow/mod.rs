@@ -155,7 +155,23 @@ fn write(
 ) -> Result<bool, Error> {
     let Some(transition) = rules::transition(before, after) else { return Ok(false) };
     apply(tx, job, before.phase(), &Facts::from(after), transition, standing, "{}")?;
+    // Not at each progress of each child, which would have all siblings looked at.
+    if before.phase() != after.phase() {
+        note_free_children(tx, job)?;
+    }
     Ok(true)
+}
+
+/// Notes the free children of a meta-job that is not what it was: a waiting claim may ask for what their parent is now.
+pub(super) fn note_free_children(tx: &WriteTx<'_>, parent: JobId) -> Result<(), Error> {
+    let mut statement = tx.connection().prepare_cached(
+        "SELECT pk FROM jobs WHERE parent = ?1 AND phase = 'created' AND node IS NULL AND kind = 'workable'
+             AND deletion_time IS NULL AND on_hold = 0",
+    )?;
+    for child in statement.query_map([parent], |row| row.get(0))? {
+        tx.note_free_job(child?);
+    }
+    Ok(())
 }
 
 /// Gives a meta-job the outputs of a finished child, as `child:NAME`: rows that name the same bytes. What it had once,
