@@ -2,6 +2,7 @@
 //! that answers.
 
 mod auth;
+mod body;
 mod claims;
 pub mod download;
 mod error;

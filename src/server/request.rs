@@ -1,13 +1,10 @@
 //! The one place that takes a request apart: path, caller, target, permission, body, in the order of contract §1.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
 use hyper::upgrade::OnUpgrade;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -18,6 +15,7 @@ use warp::reply::Response;
 
 use super::App;
 use super::auth::{self, Caller, Leave};
+pub(crate) use super::body::Body;
 use super::error::ApiError;
 use super::listen::OpenMark;
 use super::pages;
@@ -31,10 +29,6 @@ use super::watch::upgrade;
 
 /// The largest JSON body, in bytes.
 pub(crate) const JSON_BYTES_MAX: usize = 1 << 20;
-/// How much of an unwanted body is read and thrown away, so that the client gets to read the answer.
-const DRAIN_BYTES_MAX: usize = 32 << 20;
-/// How long that may take.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// The header with which calls speak tus, the protocol of resumable uploads.
 pub(crate) const TUS_RESUMABLE: &str = "tus-resumable";
@@ -54,90 +48,6 @@ pub(crate) struct Incoming {
     /// There when the client asks for a WebSocket, in the proper form.
     pub(crate) upgrade: Option<OnUpgrade>,
     pub(crate) body: Body,
-}
-
-/// The body of a request, as it arrives.
-pub(crate) struct Body {
-    stream: Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>,
-    ended: bool,
-    /// How long it may stay silent before it is given up.
-    silence_max: Duration,
-}
-
-impl Body {
-    /// Wraps warp's stream.
-    pub(crate) fn new(
-        stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static,
-        silence_max: Duration,
-    ) -> Self {
-        let stream = stream.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())));
-        Self { stream: Box::pin(stream), ended: false, silence_max }
-    }
-
-    /// Takes the body away, to be read elsewhere.
-    pub(crate) fn take(&mut self) -> Self {
-        let silence_max = self.silence_max;
-        std::mem::replace(self, Self { stream: Box::pin(futures_util::stream::empty()), ended: true, silence_max })
-    }
-
-    /// Gives the next piece; `None` at the end.
-    ///
-    /// # Errors
-    /// 400 when the client hung up or was silent for too long.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let piece = tokio::time::timeout(self.silence_max, self.stream.next()).await;
-        match piece {
-            Ok(Some(Ok(piece))) => Ok(Some(piece)),
-            Ok(None) => {
-                self.ended = true;
-                Ok(None)
-            }
-            Ok(Some(Err(_))) | Err(_) => {
-                self.ended = true;
-                Err(ApiError::bad_request("incomplete_body", "The body broke off."))
-            }
-        }
-    }
-
-    /// Gives the whole body, if it is not larger than `bytes_max`.
-    pub(crate) async fn whole(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
-        let mut first = None;
-        let mut rest = BytesMut::new();
-        while let Some(piece) = self.next().await? {
-            let held = first.as_ref().map_or(0, Bytes::len) + rest.len();
-            if held + piece.len() > bytes_max {
-                return Err(ApiError::too_large(bytes_max as u64));
-            }
-            // Most bodies come in one piece, which then is not copied.
-            match first {
-                None => first = Some(piece),
-                Some(_) => rest.extend_from_slice(&piece),
-            }
-        }
-        let first = first.unwrap_or_default();
-        if rest.is_empty() {
-            return Ok(first);
-        }
-        let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-        whole.extend_from_slice(&first);
-        whole.extend_from_slice(&rest);
-        Ok(whole.freeze())
-    }
-
-    /// Reads on for a while without keeping anything. A server that answers and closes while the client still
-    /// sends would reset the connection, and the client would never see why it was refused.
-    pub(crate) async fn drain(&mut self) {
-        let read_on = async {
-            let mut read = 0;
-            while !self.ended && read < DRAIN_BYTES_MAX {
-                match self.next().await {
-                    Ok(Some(piece)) => read += piece.len(),
-                    Ok(None) | Err(_) => return,
-                }
-            }
-        };
-        drop(tokio::time::timeout(DRAIN_TIME_MAX, read_on).await);
-    }
 }
 
 /// A request that has a route, on its way through its handler.
@@ -356,7 +266,7 @@ async fn respond(
     let result = handle(&mut call).await;
     (trace.caller, trace.tried) = (call.caller, call.tried.take());
     if let Err(error) = &result
-        && !call.body.ended
+        && !call.body.has_ended()
         && !(waits && error.status().is_client_error())
     {
         call.body.drain().await;
@@ -481,20 +391,6 @@ mod tests {
         }
         for text in ["", "-", "+1", " 1", "1 ", "1.0", "9223372036854775808", "\u{661}", "1_0", "0x1", "--1"] {
             assert_eq!(decimal(text), None, "{text:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_that_is_too_large_is_refused_however_it_is_cut() {
-        let sent = |piece: usize, count: usize| {
-            let pieces = (0..count).map(move |_| Ok::<_, warp::Error>(Bytes::from(vec![b'x'; piece])));
-            Body::new(futures_util::stream::iter(pieces), std::time::Duration::from_secs(60))
-        };
-        for piece in [1, 7, 100] {
-            let (fits, whole) = (100 / piece, 100 / piece * piece);
-            assert_eq!(sent(piece, fits).whole(100).await.unwrap().len(), whole);
-            let refused = sent(piece, fits + 1).whole(100).await.unwrap_err();
-            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
         }
     }
 }
