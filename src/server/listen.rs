@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, StatusCode};
+use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -146,6 +146,7 @@ where
     let stream = Timed::new(stream, gate.clone(), shared.app.limits);
     let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         gate.request_began();
+        give_a_path(&mut request);
         request.extensions_mut().insert(peer.clone());
         let (answer, gate) = (service.call(request), gate.clone());
         async move {
@@ -160,6 +161,14 @@ where
     let (stopping, cut_off) = (shared.stopping, shared.cut_off.subscribe());
     let connection = Connection { stopping, cut_off, hang_up };
     connection.run(address, future).await;
+}
+
+/// Gives a target that is a name alone, as `CONNECT lab:80` has it, the path `*`, which no route has: warp takes for
+/// granted that there is a path, and panics where there is none.
+fn give_a_path<B>(request: &mut Request<B>) {
+    if request.uri().path_and_query().is_none() {
+        *request.uri_mut() = Uri::from_static("*");
+    }
 }
 
 /// Tells a client that there are too many connections, if that can be done at once.

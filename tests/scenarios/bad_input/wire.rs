@@ -152,3 +152,18 @@ async fn the_request_id_is_echoed_if_it_is_plain_and_made_anew_if_not() {
     let reply = lab.get("/healthz").anonymous().header("x-request-id", b"\xc3\xa4").await;
     assert!(reply.headers["x-request-id"].to_str().is_ok());
 }
+
+#[tokio::test]
+async fn a_target_without_a_path_is_404_like_any_other_that_names_nothing() {
+    let lab = Lab::start();
+    for line in ["GET x", "CONNECT x:80", "GET mailto:x", "OPTIONS lab", "POST x:99", "GET *"] {
+        let mut raw = lab.raw();
+        raw.send(format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let reply = raw.reply().unwrap_or_else(|| panic!("no answer to {line}"));
+        reply.check(false);
+        reply.refuses(404, "no_such_path");
+    }
+    still_answers(&lab).await;
+    let said = lab.server(|server| server.said());
+    assert!(!said.contains("panicked"), "{said}");
+}
