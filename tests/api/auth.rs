@@ -151,3 +151,30 @@ async fn good_logins_are_never_throttled() {
         lab.obtain(&name, PASSWORD).await.expect(200);
     }
 }
+
+/// More log-ins of one user at the same time than may fail at once.
+const AT_ONCE: usize = 30;
+
+/// Sends the same name and password many times at once; gives the statuses.
+async fn all_at_once(lab: &Lab, name: &str, password: &str) -> Vec<u16> {
+    let tries = (0..AT_ONCE).map(|_| async { lab.obtain(name, password).await.status });
+    futures_util::future::join_all(tries).await
+}
+
+#[tokio::test]
+async fn good_logins_at_the_same_time_wait_for_each_other_and_are_never_throttled() {
+    let lab = Lab::shared().await;
+    let name = lab.username(USER).await;
+    assert_eq!(all_at_once(&lab, &name, PASSWORD).await, [200; AT_ONCE]);
+}
+
+#[tokio::test]
+async fn guesses_at_the_same_time_get_no_more_verdicts_than_one_after_the_other() {
+    let lab = Lab::start();
+    let name = lab.username(USER).await;
+    let statuses = all_at_once(&lab, &name, "wrong-password").await;
+    let count = |status: u16| statuses.iter().filter(|given| **given == status).count();
+    // One more may have come back meanwhile, where the tries take long.
+    assert!((10..=12).contains(&count(401)), "{statuses:?}");
+    assert_eq!(count(401) + count(429), AT_ONCE, "{statuses:?}");
+}

@@ -34,24 +34,19 @@ pub(crate) async fn obtain(call: &mut Call) -> Result<Response, ApiError> {
 pub(in crate::server) async fn log_in(call: &mut Call, username: String, password: String) -> Result<Login, ApiError> {
     let app = &call.app;
     call.tried = Some(username.chars().take(150).collect());
-    let now = app.clock.now();
     let address = call.peer.map(|peer| peer.ip());
-    let reservation = app.throttle.reserve(&username, address, now).map_err(ApiError::throttled)?;
+    let this_try = app.throttle.begin(&username, address, &*app.clock).await?;
     // The same work whether there is such a user or not, active or not: the time must not tell.
     let login = app.store.login(&username)?.filter(|login| login.is_active);
     let hash = login.as_ref().map(|login| login.password_hash.clone());
-    let matches = match app.passwords.verify(password, hash).await {
-        Ok(matches) => matches,
-        Err(error) => {
-            // The password was not looked at, so that it was no guess.
-            app.throttle.give_back(reservation);
-            return Err(error);
-        }
-    };
+    // When the password is not looked at, it was no guess.
+    let matches = app.passwords.verify(password, hash).await?;
+    let now = app.clock.now();
     let Some(login) = login.filter(|_| matches) else {
+        this_try.fail(now);
         return Err(ApiError::unauthenticated("There is no active user of this name and password."));
     };
-    app.throttle.give_back(reservation);
+    drop(this_try);
     app.soft.user_logged_in(login.pk, now);
     app.setup.close();
     Ok(login)
