@@ -6,7 +6,7 @@ use warp::http::Method;
 
 use super::error::ApiError;
 use super::request::decimal;
-use super::routes::{Cache, ROUTES, Route, Target};
+use super::routes::{ROUTES, Route, Target};
 
 /// The rows that share a path.
 #[derive(Debug, Default)]
@@ -15,13 +15,13 @@ struct PathRows {
 }
 
 impl PathRows {
-    /// Names the methods for `Allow`; HEAD goes with GET where GET only reads.
+    /// Names the methods for `Allow`; HEAD goes with GET where a probe does no harm.
     fn allowed(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
         for route in self.rows.iter().filter(|route| !route.upgrades) {
             for method in route.methods {
                 names.push(method.as_str());
-                if *method == Method::GET && route.cache == Cache::Usual {
+                if *method == Method::GET && route.takes_head() {
                     names.push("HEAD");
                 }
             }
@@ -79,10 +79,8 @@ impl Router {
                 return Err(ApiError::no_such_path());
             }
         }
-        let wanted = |route: &&&'static Route| {
-            route.methods.contains(method)
-                || (*method == Method::HEAD && route.cache == Cache::Usual && route.methods.contains(&Method::GET))
-        };
+        let wanted =
+            |route: &&&'static Route| route.methods.contains(method) || (*method == Method::HEAD && route.takes_head());
         // A path that takes no upgrade answers as if none had been asked for.
         let of_its_kind = found.value.rows.iter().filter(wanted);
         let Some(route) = of_its_kind.max_by_key(|route| route.upgrades == asks_for_websocket) else {
@@ -145,6 +143,7 @@ mod tests {
         // A HEAD must not take a job, although GET does.
         assert_eq!(name(Method::HEAD, "/v1/jobs/7/acquire"), "405");
         assert_eq!(name(Method::POST, "/v1/jobs/create"), "405");
+        assert_eq!(name(Method::HEAD, "/v1/nodes/ping"), "nodes.ping []");
         assert_eq!(name(Method::POST, "/v1/jobs/7/outputs/%FF/x"), "400");
     }
 }

@@ -132,6 +132,12 @@ impl Route {
         self.token == Token::Cookie
     }
 
+    /// Says whether HEAD goes where GET does (contract §1): where GET only reads, and for a node's sign of life. A probe must
+    /// not take a job, nor give one back.
+    pub(crate) fn takes_head(&self) -> bool {
+        self.methods.contains(&Method::GET) && (self.cache == Cache::Usual || self.name == "nodes.ping")
+    }
+
     /// Says whether it tells how the server is, which must be possible while the server is overloaded.
     pub(crate) fn is_about_the_server(&self) -> bool {
         matches!(self.name.as_ref(), "healthz" | "readyz" | "metrics")

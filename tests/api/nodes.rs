@@ -118,6 +118,18 @@ async fn a_ping_and_every_other_call_for_it_move_last_seen() {
 }
 
 #[tokio::test]
+async fn a_ping_by_head_is_a_sign_of_life_too() {
+    let lab = Lab::shared().await;
+    let node = lab.node(USER).await;
+    let before = lab.read_node(node).await["last_seen"].clone();
+    let reply = lab.request("HEAD", "/v1/nodes/ping").node(node).await.expect(200);
+    assert_eq!((reply.body.len(), reply.header("cache-control")), (0, Some("no-store")));
+    assert!(lab.read_node(node).await["last_seen"].as_str() > before.as_str());
+    let allowed = lab.put("/v1/nodes/ping").node(node).await.expect(405);
+    assert_eq!(allowed.header("allow"), Some("GET, HEAD"));
+}
+
+#[tokio::test]
 async fn a_node_that_holds_an_unfinished_job_stays() {
     let lab = Lab::shared().await;
     for held in [lab.held().await, lab.started().await, lab.errored().await] {
