@@ -309,22 +309,25 @@ pub(crate) fn admit(call: &mut Call) -> Result<(), ApiError> {
     *leave = its_leave;
     let acts_for = node.map(|(node, _)| node).or(bound_to);
     let caller = caller.insert(Caller { user, is_staff, node: acts_for, by_api_token });
+    let is_of_another_token = bound_to.is_some() && acts_for != bound_to;
+    let is_of_another_user = node.is_some_and(|(_, creator)| creator != user) && !caller.is_staff && bound_to.is_none();
+    // Noted before the object is looked for, since a call that asks for one that is gone is a sign of life as well; but
+    // only of those who may speak for the node.
+    if let Some(node) = caller.node
+        && !is_of_another_token
+        && !is_of_another_user
+    {
+        app.soft.node_seen(node, app.clock.now());
+    }
     let standing = Standing::of(app, route, key, user, acts_for)?;
-    if bound_to.is_some() && acts_for != bound_to {
+    if is_of_another_token {
         return Err(ApiError::forbidden("The token is for another node than that of the Node-Id."));
     }
     if read_only && !route.only_reads() {
         return Err(ApiError::forbidden("The token is for reading only."));
     }
-    if let Some((_, creator)) = node
-        && creator != user
-        && !caller.is_staff
-        && bound_to.is_none()
-    {
+    if is_of_another_user {
         return Err(ApiError::forbidden("The node of the Node-Id belongs to another user."));
-    }
-    if let Some(node) = caller.node {
-        app.soft.node_seen(node, app.clock.now());
     }
     permit(route.who, caller, &standing)
 }

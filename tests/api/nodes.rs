@@ -115,6 +115,12 @@ async fn a_ping_and_every_other_call_for_it_move_last_seen() {
     let spec = json!({"expressions": [{"type": "exact", "field": "pk", "value": node}]});
     assert_eq!(lab.post("/v1/nodes/list").json(spec).await.expect(200).json()[0]["last_seen"], second);
     lab.get("/v1/nodes/ping").await.refuses(403, "permission_denied");
+    lab.get("/v1/jobs/9223372036854775807").by(OTHER).node(node).await.expect(404);
+    assert_eq!(lab.read_node(node).await["last_seen"], second);
+    // One that ends for want of its object was made for it all the same.
+    lab.get("/v1/jobs/9223372036854775807").node(node).await.expect(404);
+    let third = lab.read_node(node).await["last_seen"].clone();
+    assert!(third.as_str() > second.as_str(), "{third} after {second}");
 }
 
 #[tokio::test]
