@@ -22,6 +22,7 @@ use super::pages;
 use super::pages::form::{Form, Parts};
 use super::pages::guard::Asker;
 use super::pages::session::Session;
+use super::router::Matched;
 use super::routes::{Cache, Route};
 use super::strict;
 use super::trace::Trace;
@@ -56,6 +57,8 @@ pub(crate) struct Call {
     pub(crate) route: &'static Route,
     pub(crate) method: Method,
     pub(crate) params: Vec<String>,
+    /// Whether the parameters were UTF-8; a handler sees none that were not.
+    path_is_text: bool,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
@@ -161,7 +164,7 @@ pub(crate) fn decimal(text: &str) -> Option<i64> {
 }
 
 /// A route with the parameters of the path, or why there is none.
-type Found = Result<(&'static Route, Vec<String>), ApiError>;
+type Found = Result<Matched, ApiError>;
 
 /// Answers one request. Never fails, and a panic in a handler becomes a 500 of that request alone.
 pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
@@ -170,7 +173,7 @@ pub(crate) async fn answer(app: Arc<App>, incoming: Incoming) -> Response {
         true => app.routes.find(method, path, upgrade::is_asked_for(headers)),
         false => Err(ApiError::no_such_path()),
     };
-    if !matches!(&found, Ok((route, _)) if route.is_seen_through()) {
+    if !found.as_ref().is_ok_and(|found| found.route.is_seen_through()) {
         return carry_out(app, incoming, found).await;
     }
     match tokio::spawn(carry_out(app, incoming, found)).await {
@@ -188,7 +191,7 @@ async fn carry_out(app: Arc<App>, mut incoming: Incoming, found: Found) -> Respo
     let speaks_tus = incoming.headers.contains_key(TUS_RESUMABLE);
     let mut trace = Trace::of(&incoming);
     let asker = Asker::of(&incoming);
-    trace.route = found.as_ref().ok().map(|(route, _)| *route);
+    trace.route = found.as_ref().ok().map(|found| found.route);
     let result = guarded(respond(app.clone(), incoming, found, id.clone(), &mut trace)).await;
     let mut response = match (result, asker.filter(|asker| asker.is_answered_by_a_page(trace.route))) {
         (result, Some(asker)) => pages::guard::armoured(result.unwrap_or_else(|error| asker.refuse(error))),
@@ -234,21 +237,22 @@ async fn respond(
     let is_limited = !trace.route.is_some_and(Route::is_about_the_server);
     let counted = app.clone();
     let entered = is_limited.then(|| counted.metrics.enter(counted.limits.in_flight_max)).transpose();
-    let (route, params, _under_way) =
-        match entered.and_then(|entered| found.map(|(row, params)| (row, params, entered))) {
-            Ok(found) => found,
-            Err(error) => {
-                if !waits {
-                    body.drain().await;
-                }
-                return Err(error);
+    let (found, _under_way) = match entered.and_then(|entered| Ok((found?, entered))) {
+        Ok(found) => found,
+        Err(error) => {
+            if !waits {
+                body.drain().await;
             }
-        };
+            return Err(error);
+        }
+    };
+    let Matched { route, params, is_text: path_is_text } = found;
     let mut call = Call {
         app,
         route,
         method,
         params,
+        path_is_text,
         query,
         headers,
         peer,
@@ -278,9 +282,12 @@ async fn respond(
     Ok(response)
 }
 
-/// The checks in their order: 401, 400 of the Node-Id, 404, 403; then the handler.
+/// The checks in their order: 401, 400 of the Node-Id, 404, 403, 400 of the path; then the handler.
 async fn handle(call: &mut Call) -> Result<Response, ApiError> {
     auth::admit(call)?;
+    if !call.path_is_text {
+        return Err(ApiError::bad_request("bad_path", "The path is not UTF-8 text."));
+    }
     if call.route.is_page() {
         pages::guard::check_origin(call).await?;
     }

@@ -6,7 +6,7 @@ use warp::http::Method;
 
 use super::error::ApiError;
 use super::request::decimal;
-use super::routes::{ROUTES, Route, Target};
+use super::routes::{ROUTES, Route};
 
 /// The rows that share a path.
 #[derive(Debug, Default)]
@@ -14,20 +14,30 @@ struct PathRows {
     rows: Vec<&'static Route>,
 }
 
-impl PathRows {
-    /// Names the methods for `Allow`; HEAD goes with GET where a probe does no harm.
-    fn allowed(&self) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for route in self.rows.iter().filter(|route| !route.upgrades) {
-            for method in route.methods {
-                names.push(method.as_str());
-                if *method == Method::GET && route.takes_head() {
-                    names.push("HEAD");
-                }
+/// Names the methods of rows for `Allow`; HEAD goes with GET where a probe does no harm.
+fn allowed(rows: impl Iterator<Item = &'static Route>) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for route in rows.filter(|route| !route.upgrades) {
+        for method in route.methods {
+            names.push(method.as_str());
+            if *method == Method::GET && route.takes_head() {
+                names.push("HEAD");
             }
         }
-        names.join(", ")
     }
+    names.join(", ")
+}
+
+/// The row of a request, and what its path says.
+#[derive(Debug)]
+pub(crate) struct Matched {
+    /// The row.
+    pub(crate) route: &'static Route,
+    /// The parameters of the path, percent-decoded.
+    pub(crate) params: Vec<String>,
+    /// Whether all of them were UTF-8. That they were not is told late, as of a malformed body (contract §1): a path with
+    /// such a parameter is known, and who may not call is told that first.
+    pub(crate) is_text: bool,
 }
 
 /// Finds rows by path and method.
@@ -54,47 +64,38 @@ impl Router {
     /// Finds the row for a request, with the path's parameters decoded.
     ///
     /// # Errors
-    /// 404 when no path fits or its key is no key, 405 when the path is known but not the method, 400 when a
-    /// parameter is no UTF-8 text.
-    pub(crate) fn find(
-        &self,
-        method: &Method,
-        path: &str,
-        asks_for_websocket: bool,
-    ) -> Result<(&'static Route, Vec<String>), ApiError> {
+    /// 404 when no path fits or its key is no key, 405 when the path is known but not the method.
+    pub(crate) fn find(&self, method: &Method, path: &str, asks_for_websocket: bool) -> Result<Matched, ApiError> {
         let path = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };
         let found = self.0.at(path).map_err(|_| ApiError::no_such_path())?;
-        let params: Vec<Option<String>> = found.params.iter().map(|(_, text)| decode(text)).collect();
-        let some_row = found.value.rows.first().ok_or_else(ApiError::no_such_path)?;
-        let named_by_key = found.params.iter().next().is_some_and(|(name, _)| matches!(name, "pk" | "key"));
-        if named_by_key {
-            let key = params.first().and_then(Option::as_deref);
-            let is_key = match some_row.target {
-                Target::User => {
-                    key.is_some_and(|key| !key.bytes().all(|b| b.is_ascii_digit()) || decimal(key).is_some())
-                }
-                _ => key.and_then(decimal).is_some(),
-            };
-            if !is_key {
-                return Err(ApiError::no_such_path());
-            }
+        let mut is_text = true;
+        let params: Vec<String> = found.params.iter().map(|(_, text)| decode(text, &mut is_text)).collect();
+        let first = found.params.iter().next().map_or("", |(name, _)| name);
+        let key = params.first().map_or("", String::as_str);
+        // A user's name may stand where a key does (contract §3); one of digits alone is a key.
+        let is_name = first == "key" && !key.bytes().all(|byte| byte.is_ascii_digit());
+        if matches!(first, "pk" | "key") && !is_name && decimal(key).is_none() {
+            return Err(ApiError::no_such_path());
         }
+        let rows = || found.value.rows.iter().copied();
         let wanted =
-            |route: &&&'static Route| route.methods.contains(method) || (*method == Method::HEAD && route.takes_head());
+            |route: &&'static Route| route.methods.contains(method) || (*method == Method::HEAD && route.takes_head());
         // A path that takes no upgrade answers as if none had been asked for.
-        let of_its_kind = found.value.rows.iter().filter(wanted);
+        let of_its_kind = rows().filter(wanted);
         let Some(route) = of_its_kind.max_by_key(|route| route.upgrades == asks_for_websocket) else {
-            return Err(ApiError::method_not_allowed(&found.value.allowed()));
+            return Err(ApiError::method_not_allowed(&allowed(rows())));
         };
-        let params = params.into_iter().collect::<Option<Vec<_>>>();
-        let params = params.ok_or_else(|| ApiError::bad_request("bad_path", "The path is not UTF-8 text."))?;
-        Ok((route, params))
+        Ok(Matched { route, params, is_text })
     }
 }
 
-/// Decodes a parameter of the path; `None` when it is not UTF-8.
-fn decode(text: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
+/// Decodes a parameter of the path. What is not UTF-8 is replaced, and said.
+fn decode(text: &str, is_text: &mut bool) -> String {
+    let bytes = percent_encoding::percent_decode_str(text);
+    bytes.clone().decode_utf8().map(Cow::into_owned).unwrap_or_else(|_| {
+        *is_text = false;
+        bytes.decode_utf8_lossy().into_owned()
+    })
 }
 
 #[cfg(test)]
@@ -126,7 +127,8 @@ mod tests {
     fn paths_are_told_apart() {
         let router = Router::new().unwrap();
         let name = |method: Method, path: &str| match router.find(&method, path, false) {
-            Ok((route, params)) => format!("{} {params:?}", route.name),
+            Ok(Matched { route, params, is_text: true }) => format!("{} {params:?}", route.name),
+            Ok(Matched { route, .. }) => format!("{} without a text", route.name),
             Err(error) => error.status().as_u16().to_string(),
         };
         assert_eq!(name(Method::POST, "/v1/jobs/list/"), "jobs.list []");
@@ -144,6 +146,10 @@ mod tests {
         assert_eq!(name(Method::HEAD, "/v1/jobs/7/acquire"), "405");
         assert_eq!(name(Method::POST, "/v1/jobs/create"), "405");
         assert_eq!(name(Method::HEAD, "/v1/nodes/ping"), "nodes.ping []");
-        assert_eq!(name(Method::POST, "/v1/jobs/7/outputs/%FF/x"), "400");
+        assert_eq!(name(Method::POST, "/v1/jobs/7/outputs/%FF/x"), "jobs.add_output without a text");
+        assert_eq!(name(Method::PUT, "/v1/jobs/7/outputs/%FF/x"), "405");
+        assert_eq!(name(Method::GET, "/v1/jobs/%FF"), "404");
+        assert_eq!(name(Method::PUT, "/v1/users/7"), r#"users.update ["7"]"#);
+        assert_eq!(name(Method::GET, "/users/ada"), "404");
     }
 }

@@ -155,4 +155,12 @@ async fn the_checks_come_in_the_order_of_the_contract() {
     let there = there.replace("/x", "/0.5");
     lab.post(&there).node(held.node).text("{").await.expect(400);
     lab.post(&there).node(held.node).text("{}").await.expect(406);
+    // A path that is no text is malformed as a body can be: nobody learns of it who may not call.
+    let (there, gone) = (there.replace("/0.5", "/%FF"), gone.replace("/x", "/%FF"));
+    lab.put(&there).anonymous().header("node-id", "x").await.expect(405);
+    lab.post(&there).anonymous().header("node-id", "x").await.expect(401);
+    lab.post(&there).header("node-id", "x").await.refuses(400, "bad_node_id");
+    lab.post(&gone).node(others).await.expect(404);
+    lab.post(&there).node(others).await.expect(403);
+    lab.post(&there).node(held.node).await.refuses(400, "bad_path");
 }
