@@ -77,7 +77,8 @@ impl Router {
         if matches!(first, "pk" | "key") && !is_name && decimal(key).is_none() {
             return Err(ApiError::no_such_path());
         }
-        let rows = || found.value.rows.iter().copied();
+        // A name is good for reading alone, and other methods are told so before anybody is asked who they are.
+        let rows = || found.value.rows.iter().filter(|row| !is_name || row.methods.contains(&Method::GET)).copied();
         let wanted =
             |route: &&'static Route| route.methods.contains(method) || (*method == Method::HEAD && route.takes_head());
         // A path that takes no upgrade answers as if none had been asked for.
@@ -150,6 +151,7 @@ mod tests {
         assert_eq!(name(Method::PUT, "/v1/jobs/7/outputs/%FF/x"), "405");
         assert_eq!(name(Method::GET, "/v1/jobs/%FF"), "404");
         assert_eq!(name(Method::PUT, "/v1/users/7"), r#"users.update ["7"]"#);
+        assert_eq!(name(Method::PUT, "/v1/users/ada"), "405");
         assert_eq!(name(Method::GET, "/users/ada"), "404");
     }
 }

@@ -81,9 +81,15 @@ async fn users_are_found_by_key_and_by_name() {
     lab.get(&format!("/v1/users/{name}")).by(OTHER).await.refuses(403, "permission_denied");
     lab.get("/v1/users/999999999").await.refuses(404, "not_found");
     lab.get("/v1/users/admin").await.expect(403);
-    for method in ["PUT", "PATCH", "DELETE"] {
-        lab.request(method, &format!("/v1/users/{name}")).by(ADMIN).json(json!({})).await.expect(404);
+    // A name is for reading alone, whoever calls.
+    for method in ["PUT", "PATCH", "DELETE", "POST"] {
+        let call = || lab.request(method, &format!("/v1/users/{name}")).json(json!({}));
+        for request in [call().by(ADMIN), call(), call().anonymous()] {
+            let reply = request.await.refuses(405, "method_not_allowed");
+            assert_eq!(reply.header("allow"), Some("GET, HEAD"), "{reply}");
+        }
     }
+    assert_eq!(lab.request("HEAD", &format!("/v1/users/{name}")).await.status, 200);
 }
 
 #[tokio::test]
