@@ -201,6 +201,10 @@ async fn carry_out(app: Arc<App>, mut incoming: Incoming, found: Found) -> Respo
     trace.keep(&app, &id, response.status()).await;
     trace.log(&app, &id, response.status(), began.elapsed());
     response.headers_mut().insert("x-request-id", id);
+    if trace.route.is_some_and(|route| route.cache == Cache::Never) {
+        // Refusals too: a cache that kept one would go on refusing in the server's place.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     if speaks_tus {
         // Wanted in every answer, those included that say no before there is a handler.
         response.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(TUS_VERSION));
@@ -275,11 +279,7 @@ async fn respond(
     {
         call.body.drain().await;
     }
-    let mut response = result?;
-    if call.route.cache == Cache::Never {
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-    Ok(response)
+    result
 }
 
 /// The checks in their order: 401, 400 of the Node-Id, 404, 403, 400 of the path; then the handler.

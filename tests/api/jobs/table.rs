@@ -166,3 +166,24 @@ async fn every_verb_is_taken_by_post_as_well_and_never_cached() {
     lab.request("HEAD", &format!("/v1/jobs/{free}/acquire")).node(held.node).await.expect(405);
     assert!(lab.read(free).await["node"].is_null());
 }
+
+#[tokio::test]
+async fn refusals_of_what_changes_state_are_kept_by_no_cache_either() {
+    let lab = Lab::shared().await;
+    let (held, rival) = (lab.held().await, lab.node(USER).await);
+    let acquire = |job: i64| lab.get(&format!("/v1/jobs/{job}/acquire"));
+    for (request, status) in [
+        (acquire(held.job).anonymous(), 401),
+        (acquire(held.job).header("node-id", "x"), 400),
+        (acquire(i64::MAX).node(rival), 404),
+        (acquire(held.job), 403),
+        (acquire(held.job).node(rival), 406),
+        (lab.get(&format!("/v1/jobs/{}/release", held.job)).anonymous(), 401),
+        (lab.get("/v1/nodes/ping").anonymous(), 401),
+        (lab.get("/v1/nodes/ping"), 403),
+        (lab.delete(&format!("/v1/jobs/{}/abort", held.job)), 403),
+    ] {
+        let reply = request.await.expect(status);
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{reply}");
+    }
+}
