@@ -210,9 +210,11 @@ async fn carry_out(app: Arc<App>, mut incoming: Incoming, found: Found) -> Respo
         response.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(TUS_VERSION));
     }
     if is_head {
-        // hyper sends no body to HEAD, but keeps the length that GET would have had.
+        // hyper sends no body to HEAD, but keeps the length that GET would have had. An answer that never has a body says
+        // none: there it would be the length of what the client has already.
+        let has_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let size = warp::hyper::body::Body::size_hint(response.body()).exact();
-        if let Some(size) = size {
+        if let Some(size) = size.filter(|_| has_body) {
             response.headers_mut().entry(warp::http::header::CONTENT_LENGTH).or_insert(HeaderValue::from(size));
         }
         *response.body_mut() = Default::default();

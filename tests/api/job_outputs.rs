@@ -60,6 +60,8 @@ async fn a_download_comes_with_all_that_checks_and_resumes_it() {
     assert!(lab.get(&path).header("if-none-match", &tag).await.expect(304).body.is_empty());
     let head = lab.request("HEAD", &path).await.expect(200);
     assert_eq!((head.header("content-length"), head.body.len()), (Some("100000"), 0));
+    let known = lab.request("HEAD", &path).header("if-none-match", &tag).await.expect(304);
+    assert_eq!(known.header("content-length"), None, "the length would be that of what the client has");
 }
 
 #[tokio::test]
