@@ -186,12 +186,14 @@ fn refuse(shared: Shared, socket: TcpStream) {
     });
 }
 
-/// Answers and closes. What the client sends is read to its end, since a reset would take the answer from it.
+/// Answers and closes. What the client sends is read to its end, since a reset would take the answer from it; it is not
+/// looked at, so that the request's id is one of ours.
 async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
     const BODY: &str = r#"{"detail":"The server has too many connections; try again.","code":"unavailable"}"#;
     let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1";
-    let answer = format!("{head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{BODY}", BODY.len());
-    stream.write_all(answer.as_bytes()).await?;
+    let head = format!("{head}\r\nConnection: close\r\nContent-Length: {}\r\nX-Request-Id: ", BODY.len());
+    let answer = [head.as_bytes(), request::new_request_id().as_bytes(), b"\r\n\r\n", BODY.as_bytes()].concat();
+    stream.write_all(&answer).await?;
     stream.shutdown().await?;
     let mut unread = [0; 4_096];
     while stream.read(&mut unread).await? > 0 {}

@@ -308,7 +308,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// Makes an id that no other request of this process has: a number that begins anywhere and goes on in great steps, so
 /// that it costs no system call and yet hardly meets the ids of another process.
-fn new_request_id() -> HeaderValue {
+pub(super) fn new_request_id() -> HeaderValue {
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
     static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
         let mut bytes = [0; 8];

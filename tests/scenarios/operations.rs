@@ -112,6 +112,7 @@ fn connections_beyond_the_limit_are_told_to_come_back() {
     let mut second = Raw::connect(lab.port());
     second.send("GET /healthz HTTP/1.1\r\nHost: lab\r\n\r\n");
     let reply = second.reply().expect("a reply").refuses(503, "unavailable");
+    reply.check(false);
     assert_eq!(reply.header("retry-after"), Some("1"));
     assert!(second.is_closed());
     // The first is not disturbed, and when it leaves there is room.
