@@ -8,6 +8,8 @@ use futures_util::{Stream, StreamExt};
 
 use super::error::ApiError;
 
+/// How long a body that is read whole may take in all: one that drips is never silent for long, and yet has no end.
+const WHOLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// How much of an unwanted body is read and thrown away, so that the client gets to read the answer.
 const DRAIN_BYTES_MAX: usize = 32 << 20;
 /// How long that may take.
@@ -54,15 +56,32 @@ impl Body {
                 self.ended = true;
                 Ok(None)
             }
-            Ok(Some(Err(_))) | Err(_) => {
-                self.ended = true;
-                Err(ApiError::bad_request("incomplete_body", "The body broke off."))
-            }
+            Ok(Some(Err(_))) | Err(_) => Err(self.broke_off()),
         }
     }
 
+    /// Gives up what may still come.
+    fn broke_off(&mut self) -> ApiError {
+        self.ended = true;
+        ApiError::bad_request("incomplete_body", "The body broke off.")
+    }
+
     /// Gives the whole body, if it is not larger than `bytes_max`.
+    ///
+    /// # Errors
+    /// 413 when it is larger; 400 when it broke off, or took longer than [`WHOLE_TIME_MAX`].
     pub(crate) async fn whole(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
+        self.whole_within(bytes_max, WHOLE_TIME_MAX).await
+    }
+
+    async fn whole_within(&mut self, bytes_max: usize, time_max: Duration) -> Result<Bytes, ApiError> {
+        match tokio::time::timeout(time_max, self.collected(bytes_max)).await {
+            Ok(whole) => whole,
+            Err(_) => Err(self.broke_off()),
+        }
+    }
+
+    async fn collected(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
         let mut first = None;
         let mut rest = BytesMut::new();
         while let Some(piece) = self.next().await? {
@@ -120,5 +139,18 @@ mod tests {
             let refused = sent(piece, fits + 1).whole(100).await.unwrap_err();
             assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_without_an_end_is_given_up() {
+        let pieces = futures_util::stream::repeat_with(|| Ok::<_, warp::Error>(Bytes::new()));
+        let dripping = pieces.then(|piece| async {
+            tokio::task::yield_now().await;
+            piece
+        });
+        let mut body = Body::new(dripping, Duration::from_secs(60));
+        let refused = body.whole_within(100, Duration::from_millis(10)).await.unwrap_err();
+        assert!(refused.is("incomplete_body"), "{refused:?}");
+        assert!(body.ended, "what still comes is not waited for");
     }
 }
