@@ -87,6 +87,37 @@ async fn a_file_is_looked_at_only_from_a_page_of_ours() {
 }
 
 #[tokio::test]
+async fn what_comes_before_a_part_has_a_limit() {
+    let lab = Lab::shared().await;
+    let user = Visitor::log_in(&lab, USER).await;
+    let head = format!(
+        "POST /submit/{} HTTP/1.1\r\nHost: lab\r\nCookie: {}\r\nAccept: text/html\r\n\
+         Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: 100000000\r\n\r\n",
+        template(&lab).await,
+        user.cookie
+    );
+    let csrf = format!("--edge\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\n{}\r\n", user.csrf);
+    for begun in ["", "--edge\r\nX-A: ", "--edge\r\n", &format!("{csrf}--edge\r\nX-A: ")] {
+        // The rest never comes: the answer does not wait for it.
+        let mut raw = lab.raw();
+        raw.send(&head).send(begun).send(vec![b'a'; 1 << 20]);
+        let reply = raw.reply().expect("an answer").expect(400);
+        assert!(reply.text().contains("more than 65536 bytes come before a part"), "{begun:?}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn the_names_of_fields_count_as_their_texts_do() {
+    let lab = Lab::shared().await;
+    let user = Visitor::log_in(&lab, USER).await;
+    let path = format!("/submit/{}", template(&lab).await);
+    let name = "n".repeat(32 << 10);
+    let mut parts: Vec<(&str, Option<&str>, &[u8])> = vec![(&name, None, b""); 33];
+    parts.insert(0, ("csrf", None, user.csrf.as_bytes()));
+    send(&user, &path, &parts).await.expect(413);
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_told_at_its_field_and_the_rest_stays() {
     let lab = Lab::shared().await;
     let user = Visitor::log_in(&lab, USER).await;

@@ -1,14 +1,21 @@
 //! Forms as browsers send them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
 use warp::http::StatusCode;
 use warp::http::header::CONTENT_TYPE;
 
 use crate::domain::fields::Problems;
 use crate::server::error::ApiError;
-use crate::server::request::{Call, media_type};
+use crate::server::request::{Body, Call, media_type};
 
 /// The largest form, in bytes: ten thousand chosen jobs fit.
 pub(super) const FORM_BYTES_MAX: usize = 1 << 20;
+/// What may come of a form with files before the next part of it begins, in bytes: the part's own header, of which
+/// browsers send a few hundred.
+const UNREAD_BYTES_MAX: usize = 64 << 10;
 
 /// The fields of a form, in order; a name may come more than once.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +54,105 @@ pub(super) fn is_form(call: &Call) -> bool {
 }
 
 /// The fields and files of a form with files, as they arrive.
-pub(crate) type Parts = multer::Multipart<'static>;
+pub(crate) struct Parts {
+    form: multer::Multipart<'static>,
+    unread: Unread,
+}
+
+impl Parts {
+    /// Takes a body apart, at the boundary that its type says.
+    fn new(body: Body, boundary: String) -> Self {
+        let unread = Unread::default();
+        // One piece at a time: the parser would take all that has arrived, however much that is.
+        let pieces = futures_util::stream::unfold((body, unread.clone()), |(mut body, unread)| async {
+            tokio::task::yield_now().await;
+            if let Err(error) = unread.check() {
+                return Some((Err(error), (body, unread)));
+            }
+            let piece = body.next().await.map_err(|error| std::io::Error::other(error.detail().to_owned()));
+            let piece = piece.transpose()?;
+            unread.add(piece.as_ref().map_or(0, Bytes::len));
+            Some((piece, (body, unread)))
+        });
+        Self { form: multer::Multipart::new(pieces, boundary), unread }
+    }
+
+    /// Gives the next part; the one before it must have been read to its end, or let go.
+    ///
+    /// # Errors
+    /// 400 when the form can't be read, or too much comes before the part.
+    pub(super) async fn next(&mut self) -> Result<Option<Part>, ApiError> {
+        let field = self.form.next_field().await.map_err(malformed)?;
+        self.unread.clear();
+        Ok(field.map(|field| Part { field, unread: self.unread.clone() }))
+    }
+}
+
+/// A field or a file of a form with files.
+pub(super) struct Part {
+    field: multer::Field<'static>,
+    unread: Unread,
+}
+
+impl Part {
+    /// Gives the field's name.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.field.name()
+    }
+
+    /// Gives the name of the file, if it is one.
+    pub(super) fn file_name(&self) -> Option<&str> {
+        self.field.file_name()
+    }
+
+    /// Gives the next piece of what it holds; `None` at its end.
+    ///
+    /// # Errors
+    /// 400 when it breaks off.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let piece = self.field.chunk().await.map_err(malformed)?;
+        self.unread.clear();
+        Ok(piece)
+    }
+
+    /// Reads it as a text.
+    ///
+    /// # Errors
+    /// 413 beyond `bytes_max`, 400 when it breaks off.
+    pub(super) async fn text(mut self, bytes_max: usize) -> Result<String, ApiError> {
+        let mut text = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            if text.len() + piece.len() > bytes_max {
+                return Err(ApiError::too_large(bytes_max as u64));
+            }
+            text.extend_from_slice(&piece);
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Counts the bytes that the parser was given since it last gave something of them. It keeps what it is given until it
+/// finds the end of a part's header, so that one without an end would fill the memory.
+#[derive(Debug, Clone, Default)]
+struct Unread(Arc<AtomicUsize>);
+
+impl Unread {
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Asked before each piece and not after: a piece of any size may hold several whole parts.
+    fn check(&self) -> std::io::Result<()> {
+        if self.0.load(Ordering::Relaxed) <= UNREAD_BYTES_MAX {
+            return Ok(());
+        }
+        Err(std::io::Error::other(format!("more than {UNREAD_BYTES_MAX} bytes come before a part")))
+    }
+}
 
 /// Says whether the body is a form with files.
 pub(super) fn has_files(call: &Call) -> bool {
@@ -62,14 +167,7 @@ pub(super) fn parts(call: &mut Call) -> Result<&mut Parts, ApiError> {
     if call.parts.is_none() {
         let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let boundary = multer::parse_boundary(header).map_err(malformed)?;
-        let body = call.body.take();
-        // One piece at a time: the parser would take all that has arrived, however much that is.
-        let pieces = futures_util::stream::unfold(body, |mut body| async {
-            tokio::task::yield_now().await;
-            let piece = body.next().await.map_err(|error| std::io::Error::other(error.detail().to_owned()));
-            piece.transpose().map(|piece| (piece, body))
-        });
-        call.parts = Some(multer::Multipart::new(pieces, boundary));
+        call.parts = Some(Parts::new(call.body.take(), boundary));
     }
     call.parts.as_mut().ok_or_else(|| ApiError::internal("the parts of a form are gone"))
 }
@@ -80,31 +178,20 @@ pub(super) fn parts(call: &mut Call) -> Result<&mut Parts, ApiError> {
 /// # Errors
 /// 400 when the form can't be read, 413 when the field is too large.
 pub(super) async fn first_part(call: &mut Call, name: &str) -> Result<Option<String>, ApiError> {
-    let Some(field) = parts(call)?.next_field().await.map_err(malformed)? else { return Ok(None) };
-    if field.name() != Some(name) || field.file_name().is_some() {
+    let Some(part) = parts(call)?.next().await? else { return Ok(None) };
+    if part.name() != Some(name) || part.file_name().is_some() {
         return Ok(None);
     }
-    text_of(field, FORM_BYTES_MAX).await.map(Some)
-}
-
-/// Reads a field that is a text.
-///
-/// # Errors
-/// 413 beyond `bytes_max`, 400 when it breaks off.
-pub(super) async fn text_of(mut field: multer::Field<'static>, bytes_max: usize) -> Result<String, ApiError> {
-    let mut text = Vec::new();
-    while let Some(piece) = field.chunk().await.map_err(malformed)? {
-        if text.len() + piece.len() > bytes_max {
-            return Err(ApiError::too_large(bytes_max as u64));
-        }
-        text.extend_from_slice(&piece);
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    part.text(FORM_BYTES_MAX).await.map(Some)
 }
 
 /// Says that a form with files can't be read.
-pub(super) fn malformed(error: multer::Error) -> ApiError {
-    ApiError::bad_request("malformed_form", format!("The form can't be read: {error}."))
+fn malformed(error: multer::Error) -> ApiError {
+    let why = match error {
+        multer::Error::StreamReadFailed(why) => why.to_string(),
+        other => other.to_string(),
+    };
+    ApiError::bad_request("malformed_form", format!("The form can't be read: {}.", why.trim_end_matches('.')))
 }
 
 /// Gives the form of a request.

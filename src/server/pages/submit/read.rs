@@ -9,7 +9,7 @@ use crate::domain::template::{Interface, Parameter};
 use crate::domain::types::{Kind, Type, fits_shape, parse_text};
 use crate::server::error::ApiError;
 use crate::server::handlers::outputs::write_error;
-use crate::server::pages::form::{self, FORM_BYTES_MAX, Form, malformed, text_of};
+use crate::server::pages::form::{self, FORM_BYTES_MAX, Form};
 use crate::server::request::Call;
 
 /// Reads a form, with the files in it: their bytes are kept, and their digests stand in the fields.
@@ -20,12 +20,14 @@ pub(super) async fn filled(call: &mut Call) -> Result<(Form, Vec<Held>), ApiErro
     if !form::has_files(call) {
         return Ok((form::read(call).await?.clone(), Vec::new()));
     }
-    let (mut filled, mut held, mut text_bytes) = (Form::default(), Vec::new(), 0);
-    while let Some(mut part) = form::parts(call)?.next_field().await.map_err(malformed)? {
+    let (mut filled, mut held, mut room) = (Form::default(), Vec::new(), FORM_BYTES_MAX);
+    while let Some(mut part) = form::parts(call)?.next().await? {
         let name = part.name().unwrap_or_default().to_owned();
+        // As much as it takes in a form without files: names without end would fill the memory as texts would.
+        room = room.checked_sub(name.len() + "=&".len()).ok_or_else(|| ApiError::too_large(FORM_BYTES_MAX as u64))?;
         let Some(file_name) = part.file_name().map(str::to_owned) else {
-            let text = text_of(part, FORM_BYTES_MAX - text_bytes).await?;
-            text_bytes += text.len();
+            let text = part.text(room).await?;
+            room = room.saturating_sub(text.len());
             filled.push(name, text);
             continue;
         };
@@ -34,7 +36,7 @@ pub(super) async fn filled(call: &mut Call) -> Result<(Form, Vec<Held>), ApiErro
             continue;
         }
         let mut writer = call.app.blobs.writer(call.app.output_bytes_max);
-        while let Some(piece) = part.chunk().await.map_err(malformed)? {
+        while let Some(piece) = part.piece().await? {
             writer.write(piece).await.map_err(write_error)?;
         }
         let bytes = writer.finish().await.map_err(write_error)?;
