@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use warp::reply::Response;
 
 use super::follower::{Follower, Next};
@@ -25,6 +27,9 @@ use crate::server::{App, raised};
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long it may take when the server stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+/// What is still read, and thrown away, of a client that broke the protocol, in bytes: closing on what it has sent would
+/// take from it the word why.
+const UNREAD_BYTES_MAX: u64 = 1 << 20;
 /// Pings in a row to which a client may be silent; then it is taken to be gone.
 const PINGS_UNHEARD_MAX: u32 = 3;
 /// Messages that are written together.
@@ -47,8 +52,23 @@ enum Close {
     Behind,
     /// The client closes, and gets its own code back.
     Asked,
-    /// The client is gone, or broke the protocol.
+    /// The client broke the protocol: 1002, sent text that is none: 1007, or too much: 1009.
+    Broken(CloseCode),
+    /// The client is gone.
     Gone,
+}
+
+impl Close {
+    /// Gives the end that follows from what could not be read.
+    fn for_unreadable(error: &Error) -> Self {
+        match error {
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Gone,
+            Error::Protocol(_) => Self::Broken(CloseCode::Protocol),
+            Error::Utf8(_) => Self::Broken(CloseCode::Invalid),
+            Error::Capacity(_) => Self::Broken(CloseCode::Size),
+            _ => Self::Gone,
+        }
+    }
 }
 
 /// Upgrades, and goes on in a task of its own.
@@ -114,7 +134,8 @@ async fn run(app: &Arc<App>, job: JobId, leave: &Leave, socket: &mut Socket) -> 
             said = socket.next() => match said {
                 Some(Ok(Message::Close(_))) => return Close::Asked,
                 Some(Ok(_)) => unheard = 0,
-                Some(Err(_)) | None => return Close::Gone,
+                Some(Err(error)) => return Close::for_unreadable(&error),
+                None => return Close::Gone,
             },
             _ = ping.tick() => {
                 if unheard == PINGS_UNHEARD_MAX {
@@ -186,11 +207,20 @@ async fn say_goodbye(app: &App, socket: &mut Socket, close: Close) {
         Close::Behind => CloseCode::Again,
         // The answer to its close is under way; reading on to the end sends it.
         Close::Asked => CloseCode::Normal,
+        Close::Broken(code) => code,
         Close::Gone => return,
     };
     let goodbye = async {
         if close != Close::Asked {
             drop(socket.close(Some(CloseFrame { code, reason: "".into() })).await);
+        }
+        if let Close::Broken(_) = close {
+            // No more frames can be made out in what it sends.
+            let connection = socket.get_mut();
+            drop(connection.shutdown().await);
+            let mut unread = connection.take(UNREAD_BYTES_MAX);
+            drop(tokio::io::copy(&mut unread, &mut tokio::io::sink()).await);
+            return;
         }
         while let Some(Ok(_)) = socket.next().await {}
     };
