@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lettre::address::Envelope;
-use lettre::message::header::{Cc, ContentType, From, To};
+use lettre::message::header::{Cc, ContentType, From, MIME_VERSION_1_0, To};
 use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
@@ -151,6 +151,8 @@ impl Mailer {
             .date(std::time::UNIX_EPOCH + Duration::from_secs(time))
             .message_id(Some(id))
             .subject(mail.subject.as_str())
+            // Without it a reader need not heed the type and the encoding of the text.
+            .header(MIME_VERSION_1_0)
             .header(ContentType::TEXT_PLAIN);
         let (to, cc) = (shown(&mail.to), shown(&mail.cc));
         if to.iter().next().is_some() {

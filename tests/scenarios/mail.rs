@@ -64,6 +64,8 @@ async fn the_jobs_creator_is_told_when_nobody_is_named() {
         ("labrun@lab.example", &["ada@lab.example".to_owned()][..])
     );
     assert_eq!(delivered[0].body(), "done: scan 7, 1");
+    // Without it, readers need not look at the type and the encoding of the text.
+    assert_eq!(delivered[0].header("MIME-Version"), Some("1.0"));
     assert!(delivered[0].header("Subject").expect("a subject").starts_with(&format!("job {told} of ")));
     until("the queue to be empty", || (queued(&lab) == 0).then_some(()));
 }
