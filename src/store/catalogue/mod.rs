@@ -68,8 +68,9 @@ enum Kind {
 /// How a reference stands in the JSON. It is taken in that form, and as a key.
 #[derive(Debug)]
 enum Shown {
-    /// As the whole row, an object.
-    Whole,
+    /// As the whole row, an object; when it is taken, the text of a column that tells rows apart will do as well, where
+    /// there is one: the reference's clients write it so.
+    Whole { named_by: Option<&'static str> },
     /// As this text column of the row; when it is taken, any of the further ones will do as well.
     Text { column: &'static str, also: &'static [&'static str] },
 }
@@ -105,7 +106,7 @@ impl Catalogue {
                 }
                 Kind::Number => row.get::<_, f64>(index)?.into(),
                 Kind::Flag => row.get::<_, bool>(index)?.into(),
-                Kind::Reference { shown: Shown::Whole, .. } | Kind::Tasks => {
+                Kind::Reference { shown: Shown::Whole { .. }, .. } | Kind::Tasks => {
                     match row.get_ref(index)?.as_str_or_null()? {
                         None => Value::Null,
                         Some(text) => serde_json::from_str(text).map_err(|error| {
@@ -130,7 +131,7 @@ impl Field {
             Kind::Reference { to, shown } => {
                 let value = match shown {
                     Shown::Text { column, .. } => format!("r.{column}"),
-                    Shown::Whole => to.json_object("r"),
+                    Shown::Whole { .. } => to.json_object("r"),
                 };
                 format!("(SELECT {value} FROM {} AS r WHERE r.pk = t.{name})", to.table())
             }

@@ -42,11 +42,15 @@ impl Field {
             Kind::Reference { shown: Shown::Text { .. }, .. } if taken => {
                 json!({"oneOf": [{"type": "string"}, {"type": "integer"}], "description": "Its name, or its key."})
             }
-            Kind::Reference { shown: Shown::Whole, .. } if taken => {
+            Kind::Reference { shown: Shown::Whole { named_by: Some(column) }, .. } if taken => json!({
+                "oneOf": [{"type": "object"}, {"type": "integer"}, {"type": "string"}],
+                "description": format!("Its row, its key, or its {column}."),
+            }),
+            Kind::Reference { shown: Shown::Whole { .. }, .. } if taken => {
                 json!({"oneOf": [{"type": "object"}, {"type": "integer"}], "description": "Its row, or its key."})
             }
             Kind::Reference { shown: Shown::Text { .. }, .. } => json!({"type": "string"}),
-            Kind::Reference { to, shown: Shown::Whole } => to.row_schema(),
+            Kind::Reference { to, shown: Shown::Whole { .. } } => to.row_schema(),
         };
         if self.nullable {
             schema = json!({"anyOf": [schema, {"type": "null"}]});

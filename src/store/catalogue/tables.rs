@@ -48,11 +48,15 @@ static DOCKER: Catalogue = Catalogue {
         text("registry_url", 0, URL_CHARS_MAX),
         secret("registry_username"),
         secret("registry_password"),
-        reference("cuda_version", &CUDA, Shown::Whole),
-        reference("framework", &FRAMEWORKS, Shown::Whole),
+        reference("cuda_version", &CUDA, Shown::Whole { named_by: Some("version") }),
+        reference("framework", &FRAMEWORKS, Shown::Whole { named_by: None }),
         reference("domain", &DOMAINS, Shown::Text { column: "description", also: &["name"] }),
         Field { name: "tasks", kind: Kind::Tasks, required: false, nullable: false },
-        Field { required: false, nullable: true, ..reference("min_hardware_generation", &HARDWARE, Shown::Whole) },
+        Field {
+            required: false,
+            nullable: true,
+            ..reference("min_hardware_generation", &HARDWARE, Shown::Whole { named_by: Some("generation") })
+        },
         Field { name: "cpu", kind: Kind::Flag, required: false, nullable: false },
         reference("licence", &LICENCES, Shown::Text { column: "name", also: &[] }),
     ],

@@ -110,6 +110,21 @@ async fn what_is_referred_to_stays() {
 }
 
 #[tokio::test]
+async fn a_docker_image_is_taken_as_clients_of_the_reference_write_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir);
+    let row = docker(&store).await;
+    let other_version = json!({"version": "12.1", "full_version": "12.1.0", "min_driver_version": "530.30.02"});
+    make(&store, "cuda", other_version).await;
+    let change = async |body| store.update_catalogue_row(catalogue("docker"), 1, object(body), false).await.unwrap();
+    let changed = change(json!({"cuda_version": "12.1", "min_hardware_generation": "Kepler"})).await;
+    assert_eq!(changed["cuda_version"]["full_version"], "12.1.0");
+    assert_eq!(changed["min_hardware_generation"]["generation"], "Kepler");
+    let back = change(json!({"cuda_version": "11.0", "min_hardware_generation": "Turing"})).await;
+    assert_eq!(back, row);
+}
+
+#[tokio::test]
 async fn bad_bodies_name_their_fields_and_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir);
@@ -123,7 +138,9 @@ async fn bad_bodies_name_their_fields_and_change_nothing() {
     assert_eq!(culprits(create("hardware", narrow).await), ["max_compute_capability"]);
     assert_eq!(culprits(change("hardware", 1, json!({"min_compute_capability": 3})).await), ["max_compute_capability"]);
     for (field, value) in [
-        ("cuda_version", json!("11.0")),
+        ("cuda_version", json!("99.0")),
+        ("framework", json!("pytorch")),
+        ("min_hardware_generation", json!("Faraday")),
         ("cuda_version", json!({"version": "11.0"})),
         ("cuda_version", json!(null)),
         ("framework", json!(99)),

@@ -200,11 +200,16 @@ fn named(field: &Field, shown: &Shown, value: &Value) -> Result<Named, String> {
     match (value, shown) {
         (Value::Null, _) if field.nullable => Ok(Named::Nothing),
         (Value::Number(_), _) => key(value).map(Named::Key),
-        (Value::Object(row), Shown::Whole) => {
+        (Value::Object(row), Shown::Whole { .. }) => {
             key(row.get("pk").unwrap_or(&Value::Null)).map(Named::Key).map_err(|sentence| format!("pk: {sentence}"))
         }
-        (Value::String(text), Shown::Text { .. }) => Ok(Named::Text(text.clone())),
-        (_, Shown::Whole) => Err(format!("Must be a key, or an object with a pk, not {}.", kind_of(value))),
+        (Value::String(text), Shown::Text { .. } | Shown::Whole { named_by: Some(_) }) => Ok(Named::Text(text.clone())),
+        (_, Shown::Whole { named_by: None }) => {
+            Err(format!("Must be a key, or an object with a pk, not {}.", kind_of(value)))
+        }
+        (_, Shown::Whole { named_by: Some(column) }) => {
+            Err(format!("Must be a key, a {column}, or an object with a pk, not {}.", kind_of(value)))
+        }
         (_, Shown::Text { column, .. }) => Err(format!("Must be a key, or a {column}, not {}.", kind_of(value))),
     }
 }
@@ -225,9 +230,12 @@ fn find(
             let sql = format!("SELECT pk FROM {} WHERE pk = ?1", to.table());
             found(connection.prepare_cached(&sql)?.query_row([key], |row| row.get(0)))?
         }
-        (Named::Text(text), Shown::Text { column: shown_as, also }) => {
-            let tests: Vec<String> =
-                std::iter::once(shown_as).chain(also.iter()).map(|name| format!("{name} = ?1")).collect();
+        (Named::Text(text), _) => {
+            let (own, also): (Option<&str>, &[&str]) = match shown {
+                Shown::Text { column, also } => (Some(column), also),
+                Shown::Whole { named_by } => (*named_by, &[]),
+            };
+            let tests: Vec<String> = own.iter().chain(also).map(|name| format!("{name} = ?1")).collect();
             // The row that is referred to already goes first: a body that was read can be sent back as it is, even
             // when another row has the same text by now.
             let sql = format!(
@@ -246,7 +254,6 @@ fn find(
                 rows => rows.first().map(|(key, _)| *key),
             }
         }
-        (Named::Text(_), Shown::Whole) => None,
     };
     Ok(key.map(SqlValue::Integer).ok_or_else(|| match named {
         Named::Text(text) => format!("There is no {text:?}."),
