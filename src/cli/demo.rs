@@ -115,9 +115,11 @@ async fn jobs(screen: Screen, client: &Client) -> anyhow::Result<Exit> {
 
 async fn submit(client: &Client, template: &Template, sha256: &str, prominence: &str) -> anyhow::Result<JobId> {
     let input = TypedValue::new(format!("sha256:{sha256}"), "BLOB<'csv'>");
+    let prominence: f64 = prominence.parse().context("a prominence is a number")?;
     let new = NewJob {
         input_values: [("chromatogram".to_owned(), input)].into(),
-        parameter_values: [("prominence_mau".to_owned(), ParameterValue::Text(prominence.to_owned()))].into(),
+        parameter_values: [("prominence_mau".to_owned(), ParameterValue::Typed(TypedValue::new(prominence, "float")))]
+            .into(),
         ..NewJob::default()
     };
     Ok(client.create_job(template.pk, &new).await?.pk)

@@ -61,7 +61,11 @@ async fn a_form_with_a_file_makes_a_job_without_any_script() {
     .expect(303);
     let job: i64 = reply.header("location").and_then(|way| way.strip_prefix("/jobs/")?.parse().ok()).expect("a job");
     let made = lab.read(job).await;
-    assert_eq!((&made["parameter_values"], &made["hold"]), (&json!({"width": "9"}), &json!(true)), "{made}");
+    assert_eq!(
+        (&made["parameter_values"], &made["hold"]),
+        (&json!({"width": {"value": 9, "type": "int"}}), &json!(true)),
+        "{made}"
+    );
     let digest = made["input_values"]["trace"]["value"].as_str().and_then(|text| text.strip_prefix("sha256:"));
     let kept = lab.get(&format!("/v1/blobs/{}", digest.expect("a digest"))).await.expect(200);
     assert_eq!(kept.body, file);

@@ -1,4 +1,4 @@
-//! The values of `--input`: texts, files, other jobs' outputs, each with a type that the template's input takes.
+//! The values of `--param`, and those of `--input`: texts, files, other jobs' outputs, each with a type that the template's input takes.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::cli::screen::bars::Bars;
 use crate::cli::screen::text::plain;
 use crate::client::Client;
 use crate::domain::ids::JobId;
-use crate::domain::types::{Kind, Type, fits_shape, joined, parse_text, takes};
-use crate::wire::job::TypedValue;
+use crate::domain::types::{Kind, Type, fits_shape, joined, read_text, takes};
+use crate::wire::job::{ParameterValue, TypedValue};
 use crate::wire::list::{ListSpec, exact};
 use crate::wire::template::Kind as TemplateKind;
 use crate::wire::{Output, Template};
@@ -67,7 +67,26 @@ fn form(value: &str) -> Form {
     output.unwrap_or_else(|| Form::Text(value.to_owned()))
 }
 
-/// An input that a template says it takes.
+/// What a template says it takes.
+#[derive(Default)]
+pub(super) struct Interface {
+    inputs: Vec<Declared>,
+    parameters: Vec<Declared>,
+}
+
+impl Interface {
+    /// Gives the value of a parameter with its type, where the text says which that is: the launchers of the reference
+    /// can't read a job whose parameters are bare texts. What fits nothing is left to the server to refuse.
+    pub(super) fn parameter(&self, name: &str, text: String) -> ParameterValue {
+        let declared = self.parameters.iter().find(|parameter| parameter.name == name);
+        match declared.and_then(|parameter| read_text(&text, &parameter.types)) {
+            Some((value, of)) => ParameterValue::Typed(TypedValue::new(value, of.to_string())),
+            None => ParameterValue::Text(text),
+        }
+    }
+}
+
+/// An input or a parameter.
 struct Declared {
     name: String,
     types: Vec<Type>,
@@ -78,13 +97,14 @@ struct Declared {
 pub(super) async fn values(
     given: &[Given],
     template: &Template,
+    interface: &Interface,
     client: &Client,
 ) -> anyhow::Result<std::collections::BTreeMap<String, TypedValue>> {
-    let declared = declared(template, client).await?;
+    let declared = &interface.inputs;
     let mut values = std::collections::BTreeMap::new();
     // All are judged before the first byte goes up.
     for Given { name, form } in given {
-        let input = find(&declared, name)?;
+        let input = find(declared, name)?;
         if let Form::File(file) = form {
             let about = std::fs::metadata(file);
             let about =
@@ -97,7 +117,7 @@ pub(super) async fn values(
     }
     let bars = Bars::new();
     for Given { name, form } in given {
-        let input = find(&declared, name)?;
+        let input = find(declared, name)?;
         let value = match form {
             Form::Text(text) => of_text(input, text)?,
             Form::Json(value) => of_json(input, value)?,
@@ -128,18 +148,24 @@ fn template_is_workable(template: &Template) -> bool {
     matches!(template.kind, TemplateKind::Workable(_))
 }
 
-/// Gives the inputs of a template; those of a meta-template are its children's, as `child:input`.
-async fn declared(template: &Template, client: &Client) -> anyhow::Result<Vec<Declared>> {
-    let mut declared = Vec::new();
+/// Finds out what a template takes; that of a meta-template is what its children do, as `child:input`.
+pub(super) async fn interface(template: &Template, client: &Client) -> anyhow::Result<Interface> {
+    let mut declared = Interface::default();
     // Children that may be meta-templates themselves; a cycle is refused at import.
     let mut to_do = vec![(String::new(), template.clone())];
     while let Some((prefix, template)) = to_do.pop() {
         match template.kind {
-            TemplateKind::Workable(workable) => declared.extend(workable.inputs.into_iter().map(|(name, input)| {
-                // A type that this version can't read can't be chosen for a value either.
-                let types = input.types.iter().filter_map(|text| text.parse().ok()).collect();
-                Declared { name: format!("{prefix}{name}"), types, help: input.help }
-            })),
+            TemplateKind::Workable(workable) => {
+                let one = |name: String, types: Vec<String>, help: String| {
+                    // A type that this version can't read can't be chosen for a value either.
+                    let types = types.iter().filter_map(|text| text.parse().ok()).collect();
+                    Declared { name: format!("{prefix}{name}"), types, help }
+                };
+                let inputs = workable.inputs.into_iter().map(|(name, input)| one(name, input.types, input.help));
+                declared.inputs.extend(inputs);
+                let parameters = workable.parameters.into_iter();
+                declared.parameters.extend(parameters.map(|(name, own)| one(name, own.types, own.help)));
+            }
             TemplateKind::Meta(meta) => {
                 for (child, node) in meta.nodes {
                     let mut spec = ListSpec::default().with(exact("name", node.name.as_str()));
@@ -152,7 +178,7 @@ async fn declared(template: &Template, client: &Client) -> anyhow::Result<Vec<De
             }
         }
     }
-    declared.sort_by(|a, b| a.name.cmp(&b.name));
+    declared.inputs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(declared)
 }
 
@@ -197,11 +223,8 @@ fn type_for_file(input: &Declared, file: &str) -> anyhow::Result<String> {
 }
 
 fn of_text(input: &Declared, text: &str) -> anyhow::Result<TypedValue> {
-    let fitting = input.types.iter().find_map(|wanted| {
-        let value = parse_text(text, wanted)?;
-        fits_shape(&value, wanted).is_ok().then(|| TypedValue::new(value, wanted.to_string()))
-    });
-    fitting.ok_or_else(|| no_fit(input, text))
+    let (value, of) = read_text(text, &input.types).ok_or_else(|| no_fit(input, text))?;
+    Ok(TypedValue::new(value, of.to_string()))
 }
 
 fn of_json(input: &Declared, value: &Value) -> anyhow::Result<TypedValue> {

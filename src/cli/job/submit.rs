@@ -14,7 +14,7 @@ use crate::cli::screen::text::plain;
 use crate::cli::template;
 use crate::client::Client;
 use crate::wire::Template;
-use crate::wire::job::{NewJob, ParameterValue};
+use crate::wire::job::NewJob;
 
 /// Make a job from a template.
 ///
@@ -83,10 +83,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// Makes a map of pairs; a name that comes twice is a mistake.
-fn map<T>(pairs: Vec<(String, String)>, of: &str, make: impl Fn(String) -> T) -> anyhow::Result<BTreeMap<String, T>> {
+fn map(pairs: Vec<(String, String)>, of: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let mut map = BTreeMap::new();
     for (name, value) in pairs {
-        if map.insert(name.clone(), make(value)).is_some() {
+        if map.insert(name.clone(), value).is_some() {
             return Err(Failure::usage(format!("the {of} {} is given twice", plain(&name))));
         }
     }
@@ -95,12 +95,17 @@ fn map<T>(pairs: Vec<(String, String)>, of: &str, make: impl Fn(String) -> T) ->
 
 impl Submit {
     pub(super) async fn run(self, client: &Client, screen: Screen) -> anyhow::Result<Exit> {
-        let parameter_values = map(self.param, "parameter", ParameterValue::Text)?;
-        let labels = map(self.label, "label", std::convert::identity)?;
+        let parameters = map(self.param, "parameter")?;
+        let labels = map(self.label, "label")?;
         let template = resolve(&self.template, client, screen).await?;
+        let interface = inputs::interface(&template, client).await?;
+        let with_type = |(name, text): (String, String)| {
+            let value = interface.parameter(&name, text);
+            (name, value)
+        };
         let job = NewJob {
-            input_values: inputs::values(&self.input, &template, client).await?,
-            parameter_values,
+            input_values: inputs::values(&self.input, &template, &interface, client).await?,
+            parameter_values: parameters.into_iter().map(with_type).collect(),
             description: self.description,
             priority: self.priority,
             max_attempts: self.max_attempts,

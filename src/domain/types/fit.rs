@@ -192,6 +192,14 @@ pub fn parse_text(text: &str, wanted: &Type) -> Option<Value> {
     }
 }
 
+/// Reads a bare text as a value of the first of these types that it fits.
+pub fn read_text<'a>(text: &str, types: &'a [Type]) -> Option<(Value, &'a Type)> {
+    types.iter().find_map(|wanted| {
+        let value = parse_text(text, wanted)?;
+        fits_shape(&value, wanted).is_ok().then_some((value, wanted))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

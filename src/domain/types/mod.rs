@@ -19,7 +19,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use fit::{Rows, blob_digest, fits, fits_shape, parse_text};
+pub use fit::{Rows, blob_digest, fits, fits_shape, parse_text, read_text};
 pub use known::{KNOWN, Kind, Known};
 pub use parse::{Expression, ParseError, Term, parse, type_argument};
 pub use schema::json_schema;

@@ -50,7 +50,7 @@ async fn a_file_goes_up_once_and_the_job_is_as_it_was_asked_for() {
     assert_eq!(job["template"]["version"], 1);
     let digest = job["input_values"]["table"]["value"].as_str().expect("a digest").to_owned();
     assert_eq!(job["input_values"]["table"]["type"], "BLOB<'csv'>");
-    assert_eq!(job["parameter_values"], json!({"window": "21"}));
+    assert_eq!(job["parameter_values"], json!({"window": {"value": 21, "type": "int"}}));
     let rest = ["description", "labels", "priority", "max_attempts", "retry_delay", "timeout", "hold"].map(|f| &job[f]);
     assert_eq!(json!(rest), json!(["plate 'seven' $(x)", {"plate": "7"}, -5, 3, 0.5, 60.0, true]));
     assert_eq!(job, lab.read(2).await);

@@ -6,7 +6,7 @@ use super::fields::{Way, Widget, default_text, default_way, field, ways};
 use crate::blobs::Held;
 use crate::domain::fields::Problems;
 use crate::domain::template::{Interface, Parameter};
-use crate::domain::types::{Kind, Type, fits_shape, parse_text};
+use crate::domain::types::{Kind, Type, read_text};
 use crate::server::error::ApiError;
 use crate::server::handlers::outputs::write_error;
 use crate::server::pages::form::{self, FORM_BYTES_MAX, Form};
@@ -131,26 +131,29 @@ fn given_parameter(form: &Form, name: &str, parameter: &Parameter) -> Result<Opt
         let emptied = place.and_then(|place| ways.get(place).zip(form.get(&field('p', name, place))));
         let is_emptied = emptied.is_some_and(|(way, _)| way.widget == Widget::Text);
         let is_other = default.is_some_and(|default| !default.is_empty());
-        return Ok((is_emptied && is_other).then(|| Value::from("")));
+        return Ok(emptied.filter(|_| is_emptied && is_other).map(|(way, _)| typed("", &way.types)));
     };
     let is_default = default.as_deref() == Some(text.as_str())
         && default_way(parameter, &ways).and_then(|place| ways.get(place)).is_some_and(|own| std::ptr::eq(own, way));
     if is_default {
         return Ok(None);
     }
-    // A bare text is read by the same rules as the API reads it, unless it could be meant for another type.
-    let is_plain = way.widget != Widget::Text || ways.len() == 1;
-    Ok(Some(if is_plain { Value::from(text) } else { typed(&text, &way.types) }))
+    // With its type: the launchers of the reference can't read a job whose parameters are bare texts. Where there is no
+    // other way to mean it, a text that fits nothing goes bare, to be told as what it can't be read.
+    let is_plain = ways.len() == 1;
+    let unfit = || if is_plain { Value::from(text.as_str()) } else { typed(&text, &way.types) };
+    Ok(Some(fitting(&text, &way.types).unwrap_or_else(unfit)))
 }
 
 /// Gives a value of a text, with the first of the types that it fits; of none, with the first, to be told why not.
 fn typed(text: &str, types: &[Type]) -> Value {
-    let read = |of: &Type| {
-        let value = parse_text(text, of).or_else(|| parse_text(text.trim(), of))?;
-        fits_shape(&value, of).is_ok().then(|| json!({"value": value, "type": of}))
-    };
-    let fallback = || json!({"value": text, "type": types.first()});
-    types.iter().find_map(read).unwrap_or_else(fallback)
+    fitting(text, types).unwrap_or_else(|| json!({"value": text, "type": types.first()}))
+}
+
+/// Gives a value of a text, with the first of the types that it fits.
+fn fitting(text: &str, types: &[Type]) -> Option<Value> {
+    let (value, of) = read_text(text, types).or_else(|| read_text(text.trim(), types))?;
+    Some(json!({"value": value, "type": of}))
 }
 
 /// Gives the types in today's form: an earlier document's `job_output<…>` takes outputs that are given as `JobOutput<…>`.
@@ -222,13 +225,18 @@ mod tests {
                     "trace": {"value": digest, "type": "BLOB<'csv'>"},
                     "old": {"value": 7, "type": "JobOutput<curve>"},
                 },
-                "parameter_values": {"mode": "", "either": "5"},
+                "parameter_values": {"mode": {"value": "", "type": "str"}, "either": {"value": 5, "type": "int"}},
                 "description": "one\ntwo", "hold": true, "priority": 3, "labels": {"batch": "7", "who": "a=b"},
             })
         );
         // A text that looks like a number stays a text, where both are taken.
         let found = read(&[("p.0.either", "5"), ("p.0.width", "8")]).unwrap();
-        assert_eq!(found["parameter_values"], json!({"width": "8", "either": {"value": "5", "type": "str"}}));
+        assert_eq!(
+            found["parameter_values"],
+            json!({
+                "width": {"value": 8, "type": "int"}, "either": {"value": "5", "type": "str"},
+            })
+        );
     }
 
     #[test]
