@@ -9,7 +9,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{BLOBS, DATABASE, Error, Progress, Report, TOKEN_KEY, lock, make_empty, open_database, sync_dir, verify};
+use super::{BLOBS, DATABASE, Error, Progress, Report, TOKEN_KEY};
+use super::{check_empty, lock, make_empty, open_database, sync_dir, verify};
 use crate::blobs::Digest;
 use crate::blobs::offline::{list_shard, place};
 use crate::domain::time::{Clock, SystemClock};
@@ -36,6 +37,13 @@ enum By {
 pub fn backup(dir: &Path, dest: &Path, progress: &dyn Progress) -> Result<Report, Error> {
     let live = open_database(dir)?;
     make_empty(dest)?;
+    let whole = |path: &Path| path.canonicalize().map_err(Error::file(path));
+    if whole(dest)?.starts_with(whole(dir)?) {
+        // It is empty, and made just now or by whoever named it.
+        drop(std::fs::remove_dir(dest));
+        let (dest, dir) = (dest.display(), dir.display());
+        return Err(Error::Directory(format!("{dest} lies within {dir}, and would be lost with it: name another")));
+    }
     make_shards(&dest.join(BLOBS))?;
     let (count, _) = live.count_named()?;
     progress.begin("linking bytes (files)", u64::try_from(count).unwrap_or_default());
@@ -67,6 +75,8 @@ pub fn backup(dir: &Path, dest: &Path, progress: &dyn Progress) -> Result<Report
 /// # Errors
 /// When `dir` is not empty, or the backup is damaged: then nothing is made.
 pub fn restore(src: &Path, dir: &Path, progress: &dyn Progress) -> Result<Report, Error> {
+    // Looked at before all bytes are read, which may take hours.
+    check_empty(dir)?;
     let found = verify(src, progress)?;
     if !found.problems.is_empty() {
         return Ok(found);

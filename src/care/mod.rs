@@ -94,7 +94,8 @@ pub fn check(dir: &Path, at_most: Duration) -> Result<(bool, Option<String>), Er
 /// Opens the database of a data directory for reading.
 fn open_database(dir: &Path) -> Result<Offline, Error> {
     let path = dir.join(DATABASE);
-    if !path.is_file() {
+    // Whoever may not look is told so, and not that there is nothing.
+    if !path.try_exists().map_err(Error::file(&path))? {
         return Err(Error::Directory(format!("{} is no data directory: it has no file {DATABASE}", dir.display())));
     }
     Ok(Offline::open(&path)?)
@@ -103,7 +104,16 @@ fn open_database(dir: &Path) -> Result<Offline, Error> {
 /// Makes a directory for its owner alone, or takes one that is empty.
 fn make_empty(dir: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::file(dir))?;
-    if dir.read_dir().map_err(Error::file(dir))?.next().is_some() {
+    check_empty(dir)
+}
+
+/// Refuses a directory that holds anything; one that is not there will do.
+fn check_empty(dir: &Path) -> Result<(), Error> {
+    let entries = match dir.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::file(dir))?,
+    };
+    if entries.count() > 0 {
         return Err(Error::Directory(format!("{} is not empty: name a directory that is new or empty", dir.display())));
     }
     Ok(())

@@ -9,7 +9,7 @@ use reqwest::Url;
 use super::exit::Failure;
 use super::logins::Logins;
 use super::place;
-use crate::client::{Client, Server};
+use crate::client::{Client, ClientError, Server};
 use crate::server::owner::Owner;
 
 /// Where a server is looked for when nothing says where one is.
@@ -166,6 +166,15 @@ impl Connection {
             let server = server(owner.address(), ca_file.or(owner.certificate()))?;
             return Ok(Connected { client: server.with_signer(move || owner.token()), proof: Proof::Owner });
         }
+        let server = server(&address, ca_file)?;
+        if self.named().is_none()
+            && let Err(ClientError::Transport(_)) = server.answers().await
+        {
+            return Err(Failure::unreachable(format!(
+                "no server answers at {address}: `labrun serve` starts one on this machine, `labrun login --server URL` \
+                 goes to another"
+            )));
+        }
         Err(Failure::refused(format!(
             "not logged in at {address}: run `labrun login --server {address}`, set LABRUN_TOKEN, or set LABRUN_USER \
              and LABRUN_PASSWORD; on the server's own machine, whoever can read its data directory needs none of \
@@ -208,9 +217,14 @@ impl Connection {
         given(self.password.as_deref(), self.password_file.as_deref())
     }
 
+    /// Gives the address that was named, if one was.
+    fn named(&self) -> Option<String> {
+        self.server.clone().or_else(|| std::env::var("LABRUN_URL").ok()).filter(|url| !url.is_empty())
+    }
+
     /// Finds the server's address; with the owner of its data directory, when that is this user.
     fn target(&self, logins: &Logins) -> anyhow::Result<(String, Option<Owner>)> {
-        let named = self.server.clone().or_else(|| std::env::var("LABRUN_URL").ok()).filter(|url| !url.is_empty());
+        let named = self.named();
         let dir = match &self.data_dir {
             Some(dir) => Some(dir.clone()),
             None => place::platforms().ok(),
@@ -218,9 +232,19 @@ impl Connection {
         let owner = match dir.map(|dir| Owner::of(&dir)) {
             Some(Ok(owner)) => owner,
             // A directory that was named is to be used; one that merely is there may belong to somebody else.
-            Some(Err(error)) if self.data_dir.is_some() && named.is_none() => return Err(error.into()),
+            Some(Err(error)) if self.data_dir.is_some() && named.is_none() => {
+                let dir = self.data_dir.as_deref().unwrap_or(Path::new("")).display();
+                return Err(anyhow::Error::from(error).context(format!("the data directory {dir} can't be read")));
+            }
             Some(Err(_)) | None => None,
         };
+        if let (Some(dir), None, None) = (&self.data_dir, &owner, &named) {
+            // No other server is meant, whichever was logged in at last.
+            let dir = dir.display();
+            return Err(Failure::unreachable(format!(
+                "no server runs on {dir}: `labrun serve --data-dir {dir}` starts one"
+            )));
+        }
         let last = logins.last().filter(|_| self.data_dir.is_none());
         let own = owner.as_ref().map(Owner::address);
         let address = named.as_deref().or(last).or(own).unwrap_or(DEFAULT_SERVER).trim_end_matches('/').to_owned();
@@ -240,12 +264,18 @@ fn given(text: Option<&str>, file: Option<&Path>) -> anyhow::Result<Option<Strin
 
 /// Prepares connections to a server.
 fn server(address: &str, ca_file: Option<&Path>) -> anyhow::Result<Server> {
+    let is_none = |error: ClientError| match error {
+        ClientError::Url(_) => {
+            Failure::usage(format!("{address} is no address of a server: write it like {DEFAULT_SERVER}"))
+        }
+        other => other.into(),
+    };
     Ok(match ca_file {
-        None => Server::at(address)?,
+        None => Server::at(address).map_err(is_none)?,
         Some(file) => {
             let roots = std::fs::read(file);
             let roots = roots.with_context(|| format!("the certificates {} can't be read", file.display()))?;
-            Server::trusting(address, &roots)?
+            Server::trusting(address, &roots).map_err(is_none)?
         }
     })
 }

@@ -134,6 +134,11 @@ impl Failure {
         Self { exit: Exit::NotFound, sentence: sentence.into() }.into()
     }
 
+    /// Makes an error about a server that does not answer.
+    pub(super) fn unreachable(sentence: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Unreachable, sentence: sentence.into() }.into()
+    }
+
     /// Makes an error about something that is not allowed.
     pub(super) fn refused(sentence: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Refused, sentence: sentence.into() }.into()

@@ -70,6 +70,18 @@ impl Server {
         &self.address
     }
 
+    /// Asks whether a server answers at the address (`GET /healthz`, contract §11).
+    ///
+    /// # Errors
+    /// `Transport` when none does, `Unexpected` when what answers is no labrun server.
+    pub async fn answers(&self) -> Result<(), ClientError> {
+        let reply = self.http.get(format!("{}/healthz", self.address)).send().await?;
+        match reply.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(ClientError::Unexpected(format!("{status} to /healthz"))),
+        }
+    }
+
     /// Logs in with a name and a password. The password is kept in memory, for the day when the refresh token has run
     /// out.
     ///

@@ -263,12 +263,8 @@ impl Running {
         let blobs = Blobs::open(dir.join("blobs"), settings.headroom_bytes).map_err(unusable)?;
         let (access_s, refresh_s) = (settings.access_token_lifetime_s, settings.refresh_token_lifetime_s);
         let tokens = Tokens::open(&dir.join("token.key"), access_s, refresh_s).map_err(unusable)?;
-        let passwords = Passwords::new();
-        let made_password = make_first_user(&store, &passwords, settings.admin_password).await?;
-        let setup_secret = made_password.is_some().then(auth::random_hex::<32>).transpose();
-        let setup_secret = setup_secret.map_err(|error| StartError::FirstUser(error.to_string()))?;
-        // No node could renew its lease while the server was away.
-        store.renew_all_leases().await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
+        // All that can fail for a reason outside comes before the first user: its password is printed once, by a server that
+        // then is there.
         let listener = tokio::net::TcpListener::bind(settings.listen)
             .await
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
@@ -276,6 +272,12 @@ impl Running {
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let certificate = settings.tls.as_ref().map(|files| files.cert.clone());
         let tls = settings.tls.map(tls::Tls::load).transpose()?;
+        let passwords = Passwords::new();
+        let made_password = make_first_user(&store, &passwords, settings.admin_password).await?;
+        let setup_secret = made_password.is_some().then(auth::random_hex::<32>).transpose();
+        let setup_secret = setup_secret.map_err(|error| StartError::FirstUser(error.to_string()))?;
+        // No node could renew its lease while the server was away.
+        store.renew_all_leases().await.map_err(|error| StartError::FirstWrite(error.to_string()))?;
         let announcement = crate::care::announce(&dir, address, certificate.as_deref()).map_err(unusable)?;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let hub = Hub::over(store.newest_event());
@@ -388,6 +390,11 @@ async fn make_first_user(
 ) -> Result<Option<String>, StartError> {
     let failed = |error: crate::store::Error| StartError::FirstUser(error.to_string());
     if store.has_users().map_err(failed)? {
+        if password.is_some() {
+            tracing::info!(
+                "the admin's password is given for the first start alone: the users who are here keep theirs"
+            );
+        }
         return Ok(None);
     }
     let made = password.is_none().then(auth::random_hex::<12>).transpose();

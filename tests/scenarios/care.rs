@@ -1,7 +1,8 @@
 //! `labrun check`, `verify`, `backup` and `restore`, and what a start makes of a damaged directory.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::harness::{Held, Lab, Server, Setup, binary, dump};
 
@@ -79,6 +80,13 @@ async fn a_backup_made_under_load_is_whole_and_restores_to_a_server_with_everyth
     assert!(backup.await.unwrap().contains("No damage found."));
     busy.abort();
     assert!(fails(&["backup", "--data-dir", text(&dir), text(&copy)]).contains("is not empty"));
+    let within = dir.join("copies/first");
+    assert!(fails(&["backup", "--data-dir", text(&dir), text(&within)]).contains("lies within"));
+    assert!(!within.exists(), "nothing is left of it");
+    // The destination is looked at before the bytes of the backup are: here they are not even there.
+    std::fs::rename(copy.join("blobs"), copy.join("elsewhere")).unwrap();
+    assert!(fails(&["restore", text(&copy), "--data-dir", text(temp.path())]).contains("is not empty"));
+    std::fs::rename(copy.join("elsewhere"), copy.join("blobs")).unwrap();
     succeeds(&["restore", text(&copy), "--data-dir", text(&restored)]);
     succeeds(&["verify", "--data-dir", text(&restored)]);
     succeeds(&["check", "--data-dir", text(&restored)]);
@@ -119,6 +127,24 @@ async fn damage_is_found_set_aside_marked_and_mended_by_an_upload() {
         lab.upload(held, name, "str", format!("the bytes of {name}")).await.expect(200);
         assert_eq!(lab.get(&download(output)).await.expect(200).text(), format!("the bytes of {name}"));
     }
+}
+
+#[test]
+fn a_first_start_that_fails_makes_no_user_whose_password_nobody_saw() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("data");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve = ["serve", "--data-dir", text(&dir), "--listen"];
+    let said = fails(&[&serve[..], &[&address]].concat());
+    assert!(said.contains(&address) && !said.contains("password"), "{said}");
+    fails(&[&serve[..], &["127.0.0.1:0", "--tls-cert", "/no/cert.pem", "--tls-key", "/no/key.pem"]].concat());
+    let mut server = Command::new(binary()).args(serve).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(server.stdout.take().unwrap()).lines();
+    let told = said.map_while(Result::ok).any(|line| line.contains("The first user is admin with the password"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(told, "the password is printed by the server that makes the user");
 }
 
 #[tokio::test]

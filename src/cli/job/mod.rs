@@ -21,7 +21,7 @@ pub(super) use watch::watch;
 
 /// Submit jobs, watch them, and fetch what came out.
 #[derive(Debug, Args)]
-#[command(after_help = exit::help("labrun job submit peak_finder --input chromatogram=@run7.csv --watch"))]
+#[command(after_help = exit::help("labrun job submit peaks --input chromatogram=@run7.csv --watch"))]
 pub(super) struct Job {
     #[command(subcommand)]
     action: Action,

@@ -25,7 +25,7 @@ use crate::wire::job::NewJob;
 /// (another job's output), or NAME:=JSON. Inputs of a meta-job's children are CHILD:NAME.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    labrun job submit peak_finder --input chromatogram=@run7.csv --param window_points=21 --watch\n  \
+    labrun job submit peaks --input chromatogram=@run7.csv --param window_points=21 --watch\n  \
     labrun job submit examples/data/peaks.json --input chromatogram=@examples/data/chromatogram.csv\n  \
     labrun job submit fit@3 --input peaks=job:12/peaks --label plate=7 --priority 5")]
 pub(super) struct Submit {

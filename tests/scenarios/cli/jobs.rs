@@ -128,5 +128,5 @@ fn a_server_that_is_away_has_an_exit_code_of_its_own() {
     for command in [&["job", "list"][..], &["job", "show", "1"], &["job", "cancel", "1-3"], &["user", "list"]] {
         person.run(command).fails(5, "is a server running at");
     }
-    person.run(&["job", "list", "--server", "nonsense"]).fails(1, "nonsense");
+    person.run(&["job", "list", "--server", "nonsense"]).fails(2, "nonsense");
 }
