@@ -307,7 +307,8 @@ pub(super) async fn import_unless_there(file: &Path, client: &Client) -> anyhow:
     let needs_staff = |error: &ClientError| error.status() == Some(403);
     let template = template.map_err(|error| match needs_staff(&error) {
         true => Failure::refused(format!(
-            "{} is not on the server yet, and only staff import templates; `labrun template list` shows those there are",
+            "only staff import templates, or compare {} with one that is there; name one in its place, of those that \
+             `labrun template list` shows",
             file.display()
         )),
         false => error.into(),
