@@ -130,7 +130,8 @@ pub(in crate::store) fn standing(connection: &Connection, pk: JobId) -> Result<S
 /// Reads how a job stands, and what the node works on that a call is made for, if it is made for one.
 ///
 /// # Errors
-/// `NodeGone` when that node was destroyed after the call came in, `StaleAttempt` when the call says that it belongs to another attempt than the present one.
+/// `NodeGone` when that node was destroyed after the call came in, `StaleAttempt` when the call says that it belongs to
+/// another attempt than the present one.
 pub(in crate::store) fn standing_by(
     connection: &Connection,
     pk: JobId,
