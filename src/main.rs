@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use labrun::cli::{Arguments, Exit, is_closed_pipe, sentence};
+use labrun::cli::{Arguments, Exit, is_closed_pipe, remark, sentence};
 
 fn main() -> ExitCode {
     match Arguments::parse().run() {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("labrun: {}", sentence(&error));
+            remark(format_args!("labrun: {}", sentence(&error)));
             Exit::of(&error).into()
         }
     }

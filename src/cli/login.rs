@@ -66,7 +66,7 @@ impl Login {
         if address.starts_with("http://") && !super::connect::is_on_loopback(&address) {
             screen.note(&format!(
                 "warning: {address} has no TLS: whoever reads along on the network can use the password and the token"
-            ))?;
+            ));
         }
         let password = match self.connection.given_password()? {
             Some(password) => password,

@@ -30,6 +30,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 pub use exit::{Exit, is_closed_pipe, sentence};
+pub use screen::remark;
 
 /// A job server that ships beside a lab instrument: one binary, one data directory, one command.
 #[derive(Debug, Parser)]

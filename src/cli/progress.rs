@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::screen::remark;
 use crate::care::Progress;
 
 /// Plain lines of a part of the work, beside its beginning and its end.
@@ -41,7 +42,7 @@ impl Progress for Shown {
             bar
         });
         if bar.is_none() {
-            eprintln!("{what}: {total} to do");
+            remark(format_args!("{what}: {total} to do"));
         }
         *self.part.borrow_mut() = Part { what, bar, done: 0, total };
     }
@@ -55,7 +56,7 @@ impl Progress for Shown {
             None if part.total > 0 => {
                 let tenth = |done: u64| done.saturating_mul(LINES) / part.total;
                 if tenth(part.done) > tenth(before) && part.done < part.total {
-                    eprintln!("{}: {} of {}", part.what, part.done, part.total);
+                    remark(format_args!("{}: {} of {}", part.what, part.done, part.total));
                 }
             }
             None => {}
@@ -66,7 +67,7 @@ impl Progress for Shown {
         let part = self.part.take();
         match part.bar {
             Some(bar) => bar.finish_and_clear(),
-            None => eprintln!("{}: done", part.what),
+            None => remark(format_args!("{}: done", part.what)),
         }
     }
 }

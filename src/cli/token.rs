@@ -70,7 +70,7 @@ impl Token {
                 if screen.wants_json() {
                     screen.json(&serde_json::to_value(&made)?)?;
                 } else {
-                    screen.note(&format!("Token {} is shown this once:", made.about.pk))?;
+                    screen.note(&format!("Token {} is shown this once:", made.about.pk));
                     screen.line(&made.token)?;
                 }
             }

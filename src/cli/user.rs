@@ -177,7 +177,7 @@ fn tell(screen: Screen, mut user: Value, what: &str, made: Option<String>) -> an
     match made {
         None => screen.line(&about)?,
         Some(password) => {
-            screen.note(&format!("{about}; the password is shown this once:"))?;
+            screen.note(&format!("{about}; the password is shown this once:"));
             screen.line(&password)?;
         }
     }

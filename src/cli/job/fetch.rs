@@ -62,7 +62,7 @@ impl Fetch {
         if screen.wants_json() {
             screen.json(&Value::Array(fetched))?;
         } else if outputs.is_empty() {
-            screen.note(&format!("job {} has no outputs", self.pk))?;
+            screen.note(&format!("job {} has no outputs", self.pk));
         }
         Ok(Exit::Done)
     }

@@ -85,7 +85,7 @@ impl List {
                 None => {
                     screen.table(&table, "jobs")?;
                     if total > shown {
-                        screen.note(&format!("{shown} of {total} jobs; --all shows the rest"))?;
+                        screen.note(&format!("{shown} of {total} jobs; --all shows the rest"));
                     }
                     return Ok(Exit::Done);
                 }

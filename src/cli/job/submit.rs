@@ -128,7 +128,7 @@ impl Submit {
         if screen.wants_json() {
             screen.json(&serde_json::to_value(&made)?)?;
         } else {
-            screen.note(&format!("`labrun job watch {}` shows how it gets on", made.pk))?;
+            screen.note(&format!("`labrun job watch {}` shows how it gets on", made.pk));
         }
         Ok(Exit::Done)
     }

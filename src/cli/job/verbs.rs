@@ -116,7 +116,7 @@ impl Jobs {
             return dry_run(&keys, client, screen).await;
         }
         if keys.is_empty() {
-            screen.note("no jobs")?;
+            screen.note("no jobs");
             return if screen.wants_json() {
                 screen.json(&Value::Array(Vec::new())).map_err(Into::into)
             } else {
@@ -126,7 +126,7 @@ impl Jobs {
         }
         let is_grave = by_filter || verb == Verb::Purge;
         if !self.yes && (is_grave || keys.len() > 1) && !agreed(verb, &keys, is_grave)? {
-            screen.note("nothing was done")?;
+            screen.note("nothing was done");
             return Ok(Exit::Failed);
         }
         act_on_all(verb, &keys, client, screen).await
@@ -148,7 +148,7 @@ async fn dry_run(keys: &[JobId], client: &Client, screen: Screen) -> anyhow::Res
         table.row(row(&serde_json::from_value::<Job>(job)?, now));
     }
     screen.table(&table, "jobs")?;
-    screen.note(&format!("{} jobs; nothing was done (--dry-run)", keys.len()))?;
+    screen.note(&format!("{}; nothing was done (--dry-run)", count(keys.len())));
     Ok(Exit::Done)
 }
 
@@ -214,7 +214,7 @@ async fn act_on_all(verb: Verb, keys: &[JobId], client: &Client, screen: Screen)
             }
             Err(error) if keys.len() == 1 => return Err(error.context(format!("job {key}"))),
             Err(error) => {
-                screen.note(&format!("job {key}: {}", exit::sentence(&error)))?;
+                screen.note(&format!("job {key}: {}", exit::sentence(&error)));
                 first_failure.get_or_insert(Exit::of(&error));
             }
         }
@@ -222,7 +222,7 @@ async fn act_on_all(verb: Verb, keys: &[JobId], client: &Client, screen: Screen)
     if screen.wants_json() {
         screen.json(&Value::Array(jobs))?;
     } else if keys.len() > 1 {
-        screen.note(&format!("{} of {} {}", jobs.len(), count(keys.len()), verb.words().1))?;
+        screen.note(&format!("{} of {} {}", jobs.len(), count(keys.len()), verb.words().1));
     }
     Ok(first_failure.unwrap_or(Exit::Done))
 }

@@ -65,6 +65,12 @@ pub(crate) fn say(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
+/// Writes a line to stderr. That nobody can read it there takes nothing away from what the command does, and there is no
+/// other place to say so.
+pub fn remark(line: std::fmt::Arguments<'_>) {
+    drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
 impl Screen {
     /// Says whether programs are to read the output.
     pub(crate) fn wants_json(self) -> bool {
@@ -91,7 +97,8 @@ impl Screen {
     /// Prints a table, no wider than the terminal; without rows it says so beside the output.
     pub(crate) fn table(self, table: &Table, of: &str) -> io::Result<()> {
         if table.is_empty() {
-            return self.note(&format!("no {of}"));
+            self.note(&format!("no {of}"));
+            return Ok(());
         }
         io::stdout().lock().write_all(table.render(self.width, self.color).as_bytes())
     }
@@ -112,8 +119,8 @@ impl Screen {
     }
 
     /// Says something beside the output, for people alone.
-    pub(crate) fn note(self, note: &str) -> io::Result<()> {
-        writeln!(io::stderr().lock(), "{note}")
+    pub(crate) fn note(self, note: &str) {
+        remark(format_args!("{note}"));
     }
 
     /// Colours a text if colours are wanted.

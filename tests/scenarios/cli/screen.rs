@@ -118,3 +118,24 @@ async fn a_reader_who_has_enough_is_no_failure() {
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+#[tokio::test]
+async fn what_is_said_beside_the_output_may_get_lost() {
+    let lab = Lab::start();
+    let owner = Person::owner(&lab);
+    let template = lab.template().await.to_string();
+    lab.job().await;
+    let dir = lab.server(|server| server.dir().to_owned());
+    // Every byte that is written there fails.
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    let code = |arguments: &[&str]| {
+        let ran = owner.command(arguments).stderr(full()).output().expect("the binary can be started");
+        ran.status.code()
+    };
+    assert_eq!(code(&["job", "submit", &template]), Some(0));
+    assert_eq!(code(&["job", "list", "--limit", "1"]), Some(0));
+    assert_eq!(code(&["job", "cancel", "1-2"]), Some(0));
+    assert_eq!(code(&["job", "show", "77"]), Some(3));
+    lab.server(crate::harness::Server::stop);
+    assert_eq!(code(&["verify", "--data-dir", &dir.to_string_lossy()]), Some(0));
+}
