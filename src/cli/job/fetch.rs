@@ -57,7 +57,8 @@ impl Fetch {
                 let how = if is_there { "there already" } else { &size };
                 screen.line(&format!("{}  {how}", plain(&file.to_string_lossy())))?;
             }
-            fetched.push(json!({"output": output, "file": file, "was_there": is_there}));
+            // Names of files need not be UTF-8, and strings of JSON are.
+            fetched.push(json!({"output": output, "file": file.to_string_lossy(), "was_there": is_there}));
         }
         if screen.wants_json() {
             screen.json(&Value::Array(fetched))?;

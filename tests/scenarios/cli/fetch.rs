@@ -1,5 +1,8 @@
 //! `labrun job fetch`: the right bytes under safe names, whatever happens on the way.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use serde_json::json;
 
 use crate::harness::{Held, Lab, Person, Proxy, USER};
@@ -48,6 +51,19 @@ async fn outputs_become_files_with_readable_and_harmless_names() {
     owner.run(&["job", "fetch", "77"]).fails(3, "job 77");
     let nothing = owner.run(&["job", "fetch", &lab.job().await.to_string()]).expect(0);
     assert!(nothing.err.contains("has no outputs"));
+}
+
+#[tokio::test]
+async fn a_folder_may_have_a_name_that_is_not_utf_8() {
+    let (lab, _) = with_outputs(&[("peaks", "BLOB<'csv'>", b"a,b\n")]).await;
+    let owner = Person::owner(&lab);
+    let folder = OsStr::from_bytes(b"c\xff");
+    for (json, saying) in [(None, "c\u{fffd}/peaks.csv  4 B"), (Some("--json"), "\"file\":\"c\u{fffd}/peaks.csv\"")] {
+        let arguments = ["job", "fetch", "1", "-o"].map(OsStr::new).into_iter().chain([folder]);
+        let fetched = owner.run(&arguments.chain(json.map(OsStr::new)).collect::<Vec<_>>()).expect(0);
+        assert!(fetched.out.contains(saying), "{fetched:?}");
+    }
+    assert_eq!(std::fs::read(owner.folder().join(folder).join("peaks.csv")).expect("it is there"), b"a,b\n");
 }
 
 #[tokio::test]
