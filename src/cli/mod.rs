@@ -107,3 +107,8 @@ fn first_line(file: &Path) -> anyhow::Result<String> {
     anyhow::ensure!(!line.is_empty(), "the first line of {} is empty", file.display());
     Ok(line)
 }
+
+/// Reads the key of a job, a node, a template or whatever else the server counts.
+fn key(text: &str) -> Result<i64, &'static str> {
+    text.parse().ok().filter(|key| *key > 0).ok_or("write a key, such as 7")
+}

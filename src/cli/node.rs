@@ -36,12 +36,13 @@ enum Action {
     /// Show a node
     Show {
         /// Key of the node
+        #[arg(value_parser = super::key)]
         pk: i64,
     },
     /// Delete nodes that hold no unfinished job
     Delete {
         /// Keys of the nodes
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = super::key)]
         pk: Vec<i64>,
     },
 }

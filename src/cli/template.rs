@@ -76,7 +76,7 @@ enum Action {
     /// Restore deleted templates. For staff
     Restore {
         /// Keys, as `labrun template list --deleted` shows them
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = super::key)]
         pk: Vec<i64>,
     },
 }

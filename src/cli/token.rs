@@ -33,16 +33,16 @@ enum Action {
         /// What people call it
         name: String,
         /// Key of the user whose token it is; for staff only, else one's own
-        #[arg(long, value_name = "PK")]
+        #[arg(long, value_name = "PK", value_parser = super::key)]
         owner: Option<i64>,
         /// Key of the one node that it may act for
-        #[arg(long, value_name = "PK")]
+        #[arg(long, value_name = "PK", value_parser = super::key)]
         node: Option<i64>,
         /// Whether it may only read
         #[arg(long)]
         read_only: bool,
         /// Seconds until it runs out; never, when left out
-        #[arg(long, value_name = "SECONDS")]
+        #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(1..))]
         expires_in_s: Option<i64>,
     },
     /// List one's tokens
@@ -54,6 +54,7 @@ enum Action {
     /// Make a token void
     Revoke {
         /// Key of the token
+        #[arg(value_parser = super::key)]
         pk: i64,
     },
 }

@@ -24,6 +24,7 @@ use crate::worker::names::{Taken, extension};
 #[command(after_help = "Examples:\n  labrun job fetch 12\n  labrun job fetch 12 peaks -o results")]
 pub(super) struct Fetch {
     /// Key of the job
+    #[arg(value_parser = crate::cli::key)]
     pk: i64,
 
     /// Names of the outputs [default: all]

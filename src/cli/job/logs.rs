@@ -21,6 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[command(after_help = "Examples:\n  labrun job logs 12 --follow\n  labrun job logs 12 --attempt 1 > first.log")]
 pub(super) struct Logs {
     /// Key of the job
+    #[arg(value_parser = crate::cli::key)]
     pk: i64,
 
     /// Go on until the attempt has ended

@@ -20,6 +20,7 @@ use crate::wire::{Attempt, Job};
 #[command(after_help = "Example:\n  labrun job show 12")]
 pub(super) struct Show {
     /// Key of the job
+    #[arg(value_parser = crate::cli::key)]
     pk: i64,
 }
 

@@ -53,15 +53,15 @@ pub(super) struct Submit {
     priority: Option<i64>,
 
     /// How often it is tried when it errors [default: 1]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(1..))]
     max_attempts: Option<i64>,
 
     /// Seconds before it is tried again, doubled each time
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     retry_delay: Option<f64>,
 
     /// Seconds that a run may take
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     timeout: Option<f64>,
 
     /// Keep it from all nodes until `labrun job unhold`
@@ -75,6 +75,12 @@ pub(super) struct Submit {
     /// Watch it to its end, and end as `labrun job watch` does
     #[arg(long, short)]
     watch: bool,
+}
+
+/// Reads a span of time. What is too long for the server it says itself.
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    let is_span = |seconds: &f64| seconds.is_finite() && *seconds >= 0.0;
+    text.parse().ok().filter(is_span).ok_or("write a number of seconds, such as 60 or 0.5")
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -76,7 +76,8 @@ async fn all_that_is_known_of_a_job_is_shown() {
     }
     assert_eq!(owner.run(&["job", "show", &pk, "--json"]).expect(0).json(), lab.read(held.job).await);
     owner.run(&["job", "show", "77"]).fails(3, "job 77");
-    owner.run(&["job", "show", "x"]).fails(2, "invalid value");
+    owner.run(&["job", "show", "x"]).fails(2, "a key, such as 7");
+    owner.run(&["template", "restore", "peaks@2"]).fails(2, "a key, such as 7");
 }
 
 #[tokio::test]
