@@ -108,6 +108,8 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(failure.exit);
     }
     Some(match cause.downcast_ref::<ClientError>()? {
+        // What is in a request comes from the arguments.
+        ClientError::Refused { status: 400, .. } => Exit::Usage,
         ClientError::Refused { status: 404, .. } => Exit::NotFound,
         ClientError::Refused { status: 401 | 403 | 406 | 409 | 423 | 429, .. } => Exit::Refused,
         ClientError::Refused { status: 502..=504, .. } | ClientError::Transport(_) => Exit::Unreachable,

@@ -17,8 +17,8 @@ async fn users_are_made_kept_out_and_let_in() {
     let grace = owner.run(&["user", "create", "grace", "--staff", "--generate"]).expect(0);
     assert!(grace.err.contains("shown this once"), "{grace:?}");
     lab.obtain("grace", grace.out.trim()).await.expect(200);
-    owner.run(&["user", "create", "ada", "--generate"]).fails(1, "has this name");
-    owner.run(&["user", "create", "a b", "--generate"]).fails(1, "letters");
+    owner.run(&["user", "create", "ada", "--generate"]).fails(2, "has this name");
+    owner.run(&["user", "create", "a b", "--generate"]).fails(2, "letters");
 
     let table = owner.run(&["user", "list"]).expect(0);
     assert_eq!(table.rows()[0], ["PK", "USER", "NAME", "E-MAIL", "ROLE", "STATE", "LAST", "LOGIN"]);

@@ -90,9 +90,14 @@ async fn mistakes_are_told_with_what_would_be_right_and_nothing_goes_up() {
     submit(&["peaks", "-i", "table=@a table.csv", "-i", "table=@a table.csv"]).fails(2, "given twice");
     submit(&["peaks", "-i", "table=job:1/x"]).fails(3, "job 1");
     submit(&["plain", "-i", "table=@a table.csv"]).fails(2, "takes str, which is no file's bytes");
-    submit(&["peaks", "-i", "table=@a table.csv", "-p", "widow=3"]).fails(1, "no parameter \"widow\"");
-    submit(&["peaks", "-i", "table=@a table.csv", "-p", "window=x"]).fails(1, "window");
-    submit(&["peaks", "-i", &format!("table={DIGEST}")]).fails(1, "table");
+    for flag in ["--timeout", "--retry-delay"] {
+        submit(&["peaks", flag, "-5"]).fails(2, "write a number of seconds");
+    }
+    submit(&["peaks", "--max-attempts", "-5"]).fails(2, "-5 is not in");
+    submit(&["peaks", "-i", "table=@a table.csv", "--timeout", "0"]).fails(2, "timeout");
+    submit(&["peaks", "-i", "table=@a table.csv", "-p", "widow=3"]).fails(2, "no parameter \"widow\"");
+    submit(&["peaks", "-i", "table=@a table.csv", "-p", "window=x"]).fails(2, "window");
+    submit(&["peaks", "-i", &format!("table={DIGEST}")]).fails(2, "table");
     assert_eq!(owner.run(&["job", "list", "--json"]).expect(0).json(), json!([]));
     // Texts that look like files or outputs can be given as JSON.
     let literal = submit(&["plain", "-i", "table:=\"@home\"", "--json"]).expect(0).json();
@@ -143,7 +148,7 @@ async fn a_document_is_imported_unless_its_equal_is_there() {
     write("peaks.json", &changed);
     assert_eq!(submit(&owner).expect(0).out, "template 2 imported as peaks@2\njob 3 made from peaks@2\n");
     write("peaks.json", &json!({"name": "broken"}));
-    submit(&owner).fails(1, "400");
+    submit(&owner).fails(2, "400");
     // Others name the template.
     std::fs::write(user.folder().join("t.csv"), "x").expect("a file can be written");
     user.run(&["job", "submit", "peaks", "-i", "table=@t.csv"]).expect(0);
