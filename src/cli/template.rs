@@ -145,12 +145,7 @@ pub(super) async fn find(named: &str, client: &Client, deleted_too: bool) -> any
     let mut spec = name.tests("").into_iter().fold(ListSpec::default(), ListSpec::with);
     spec.include_inactive = deleted_too;
     let newest = client.templates(&spec.order_by("version", false).limit(1)).await?.into_iter().next();
-    newest.ok_or_else(|| {
-        Failure::not_found(format!(
-            "there is no template {}; `labrun template list` shows those there are",
-            plain(named)
-        ))
-    })
+    newest.ok_or_else(|| TemplateName::not_found(named))
 }
 
 const COLUMNS: &[Column] = &[

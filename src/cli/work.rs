@@ -165,7 +165,7 @@ impl Work {
             _ = stopped.wait_for(|stopping| *stopping != Stopping::Not) => return Ok(Exit::Done),
         };
         let nodes: Vec<_> =
-            worker.nodes().iter().map(|node| format!("{} ({}/{})", node.pk, node.ip, node.index)).collect();
+            worker.nodes().iter().map(|node| format!("{} ({}#{})", node.pk, node.ip, node.index)).collect();
         drop(say(format_args!(
             "labrun works for {} as node {} and keeps runs in {}",
             worker.server(),

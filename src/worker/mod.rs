@@ -142,7 +142,7 @@ pub enum WorkError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The index that was asked for is another's.
-    #[error("this worker can't be the node {name}/{index}: {why}; choose another --index or --name")]
+    #[error("this worker can't be the node {name}#{index}: {why}; choose another --index or --name")]
     NodeTaken {
         /// The machine's name.
         name: String,

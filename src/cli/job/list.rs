@@ -50,7 +50,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) async fn run(self, client: &Client, screen: Screen) -> anyhow::Result<Exit> {
-        let mut expressions = self.filter.expressions()?;
+        let mut expressions = self.filter.expressions(client).await?;
         if self.top {
             expressions.push(is_top());
         }

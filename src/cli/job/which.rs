@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::condition;
 use crate::cli::exit::Failure;
+use crate::cli::screen::text::plain;
 use crate::client::Client;
 use crate::domain::ids::JobId;
 use crate::domain::lifecycle::Phase;
@@ -31,7 +32,7 @@ pub(super) struct Filter {
     template: Option<String>,
 
     /// Those that this node holds
-    #[arg(long, value_name = "PK|ADDRESS")]
+    #[arg(long, value_name = "PK|ADDRESS[#INDEX]")]
     node: Option<String>,
 
     /// Those with this label, whatever its value or with this one
@@ -63,8 +64,32 @@ impl Filter {
             && filter.is_none()
     }
 
+    /// Gives the tests that a job must all pass, once what they name turned out to be there: a script that misspells a
+    /// template should not go on as if that had no jobs.
+    pub(super) async fn expressions(&self, client: &Client) -> anyhow::Result<Vec<Value>> {
+        let tests = self.tests()?;
+        let is_there = async |of: &str, tests: Vec<Value>| {
+            let spec = json!({"expressions": tests, "include_inactive": true, "limit": 1});
+            anyhow::Ok(client.page(of, &spec).await?.rows.as_array().is_some_and(|rows| !rows.is_empty()))
+        };
+        if let Some(template) = &self.template
+            && !is_there("job-templates", TemplateName::from(template.as_str()).tests("")).await?
+        {
+            return Err(TemplateName::not_found(template));
+        }
+        if let Some(node) = &self.node
+            && !is_there("nodes", node_tests(node, "")).await?
+        {
+            return Err(Failure::not_found(format!(
+                "there is no node {}; `labrun node list` shows those there are",
+                plain(node)
+            )));
+        }
+        Ok(tests)
+    }
+
     /// Gives the tests that a job must all pass.
-    pub(super) fn expressions(&self) -> anyhow::Result<Vec<Value>> {
+    fn tests(&self) -> anyhow::Result<Vec<Value>> {
         let mut tests = Vec::new();
         if !self.phase.is_empty() {
             let any: Vec<Value> = self.phase.iter().map(|phase| exact("phase", phase.as_str())).collect();
@@ -74,10 +99,7 @@ impl Filter {
             tests.extend(TemplateName::from(template.as_str()).tests("template."));
         }
         if let Some(node) = &self.node {
-            tests.push(match node.parse::<i64>() {
-                Ok(pk) => exact("node", pk),
-                Err(_) => exact("node.ip", node.as_str()),
-            });
+            tests.extend(node_tests(node, "node."));
         }
         for label in &self.label {
             tests.push(match label.split_once('=') {
@@ -110,7 +132,7 @@ impl Filter {
 
     /// Gives the keys of all jobs that pass.
     pub(super) async fn keys(&self, client: &Client, deleted_too: bool) -> anyhow::Result<Vec<JobId>> {
-        let mut spec = json!({"expressions": self.expressions()?, "limit": PAGE_ROWS, "include_inactive": deleted_too});
+        let mut spec = json!({"expressions": self.expressions(client).await?, "limit": PAGE_ROWS, "include_inactive": deleted_too});
         let mut keys = Vec::new();
         loop {
             let page = client.page("jobs", &spec).await?;
@@ -121,6 +143,19 @@ impl Filter {
                 None => return Ok(keys),
             }
         }
+    }
+}
+
+/// Gives the tests for a node as it is named on the command line, over the fields of a node behind `path`: its key, the
+/// address of its machine, or that with its index, as `labrun node list` shows it.
+fn node_tests(named: &str, path: &str) -> Vec<Value> {
+    if let Ok(pk) = named.parse::<i64>() {
+        return vec![exact(&format!("{path}pk"), pk)];
+    }
+    let is_ip = |ip: &str| exact(&format!("{path}ip"), ip);
+    match named.rsplit_once('#').map(|(ip, index)| (ip, index.parse::<i64>())) {
+        Some((ip, Ok(index))) => vec![is_ip(ip), exact(&format!("{path}index"), index)],
+        _ => vec![is_ip(named)],
     }
 }
 
@@ -148,6 +183,14 @@ impl From<&str> for TemplateName {
 }
 
 impl TemplateName {
+    /// Makes the error that there is none of this name.
+    pub(crate) fn not_found(named: &str) -> anyhow::Error {
+        Failure::not_found(format!(
+            "there is no template {}; `labrun template list` shows those there are",
+            plain(named)
+        ))
+    }
+
     /// Gives the tests for it, over the fields of a template behind `path`.
     pub(crate) fn tests(&self, path: &str) -> Vec<Value> {
         match self {

@@ -29,7 +29,11 @@ async fn jobs_are_listed_newest_first_and_by_what_is_known_of_them() {
     assert_eq!(pks(&["--label", "plate", "--order", "pk"]), [1, 2, 3, 4]);
     assert_eq!(pks(&["--node", &held.node.to_string()]), [5]);
     assert_eq!(pks(&["--template", &template.to_string(), "--limit", "1"]), [5]);
-    assert_eq!(pks(&["--template", "nosuch"]), [0; 0]);
+    // By the address as `node list` shows it, and by the machine alone.
+    let nodes = owner.run(&["node", "list"]).expect(0);
+    let address = nodes.rows()[1][1].to_owned();
+    let (machine, index) = address.split_once('#').expect("an index");
+    assert_eq!((index, pks(&["--node", &address]), pks(&["--node", machine])), ("0", vec![5], vec![5]));
     assert_eq!(pks(&["--where", "description ~ 'PLATE 2'"]), [2]);
     assert_eq!(pks(&["--where", "creation_time > 1h ago", "--where", "node is not null"]), [5]);
     assert_eq!(pks(&["--where", "creation_time < 1h ago"]), [0; 0]);
@@ -51,7 +55,39 @@ async fn jobs_are_listed_newest_first_and_by_what_is_known_of_them() {
     ] {
         owner.run(&[&["job", "list"], &wrong[..]].concat()).fails(2, saying);
     }
-    owner.run(&["job", "list", "--where", "nosuch = 1"]).fails(1, "nosuch");
+    // What the server alone can know to be wrong is wrong all the same.
+    for wrong in [["--where", "nosuch = 1"], ["--order", "nosuch"]] {
+        owner.run(&[&["job", "list"], &wrong[..]].concat()).fails(2, "nosuch");
+    }
+}
+
+#[tokio::test]
+async fn a_template_or_node_that_is_not_there_is_no_empty_list() {
+    let lab = Lab::start();
+    let owner = Person::owner(&lab);
+    let held = lab.started().await;
+    let job = lab.read(held.job).await;
+    let name = job["template"]["name"].as_str().expect("a name").to_owned();
+    let address = owner.run(&["node", "list"]).expect(0).rows()[1][1].to_owned();
+    let machine = address.split_once('#').expect("an index").0.to_owned();
+    for command in
+        [&["job", "list"][..], &["job", "list", "--json"], &["job", "cancel", "--yes"], &["job", "delete", "-y"]]
+    {
+        for template in ["nosuch", "99", &format!("{name}@99")] {
+            let saying = format!("there is no template {template}; `labrun template list` shows those there are");
+            owner.run(&[command, &["--template", template]].concat()).fails(3, &saying);
+        }
+        for node in ["nosuch", "99", "nosuch#0", &format!("{machine}#7")] {
+            let saying = format!("there is no node {node}; `labrun node list` shows those there are");
+            owner.run(&[command, &["--node", node]].concat()).fails(3, &saying);
+        }
+    }
+    // A template that was deleted still has its jobs.
+    owner.run(&["template", "delete", &name]).expect(0);
+    for template in [&name, &format!("{name}@1"), "1"] {
+        let listed = owner.run(&["job", "list", "--json", "--template", template]).expect(0);
+        assert_eq!(listed.json()[0]["pk"], held.job, "{template}");
+    }
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn two_slots_are_two_nodes_that_work_at_the_same_time() {
 
     // Another folder on the same machine is another worker: it takes the next index, or none that is asked for.
     let mut second = Worker::start(&lab, Hands::default().with(&["--name", "bench-3", "--once"])).await;
-    assert!(second.wait().success() && second.said().contains("(bench-3/2)"), "{}", second.said());
+    assert!(second.wait().success() && second.said().contains("(bench-3#2)"), "{}", second.said());
     let mut third = Worker::start(&lab, Hands::default().with(&["--name", "bench-3", "--index", "0"])).await;
     assert!(!third.wait().success() && third.said().contains("another worker"), "{}", third.said());
     // The folder is one worker's at a time, and remembers which nodes it was.
@@ -89,7 +89,7 @@ async fn two_slots_are_two_nodes_that_work_at_the_same_time() {
     for _ in 0..2 {
         let hands = Hands::default().with(&["--name", "bench-4", "--once"]).on(folder.path());
         let mut again = Worker::start(&lab, hands).await;
-        assert!(again.wait().success() && again.said().contains("(bench-4/0)"), "{}", again.said());
+        assert!(again.wait().success() && again.said().contains("(bench-4#0)"), "{}", again.said());
     }
 }
 
@@ -129,7 +129,7 @@ async fn a_node_of_another_user_is_not_taken_over() {
     let body = json!({"ip": "bench-5", "index": 0, "cpu_mem": 1});
     lab.post("/v1/nodes/create").by(OTHER).json(body).await.expect(201);
     let mut worker = Worker::start(&lab, Hands::default().with(&["--name", "bench-5", "--once"])).await;
-    assert!(worker.wait().success() && worker.said().contains("(bench-5/1)"), "{}", worker.said());
+    assert!(worker.wait().success() && worker.said().contains("(bench-5#1)"), "{}", worker.said());
     let mut worker = Worker::start(&lab, Hands::default().with(&["--name", "bench-5", "--index", "0"])).await;
     assert!(!worker.wait().success() && worker.said().contains("--index"), "{}", worker.said());
 }
