@@ -3,13 +3,15 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Args;
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
 use crate::cli::screen::text::Terminal;
 use crate::client::{Client, ClientError};
 use crate::domain::ids::JobId;
+use crate::wire::Phase;
 
 /// The pause before a broken connection is made anew.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -39,6 +41,19 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) async fn run(self, client: &Client, screen: Screen) -> anyhow::Result<Exit> {
+        if screen.wants_json() {
+            return Err(Failure::usage("a log is no JSON: leave --json out"));
+        }
+        let name = || format!("job {}", self.pk);
+        if let Some(number) = self.attempt {
+            // Of an attempt that there never was the server gives an empty log. One that may come is waited for.
+            let job = client.job(JobId(self.pk)).await.with_context(name)?;
+            let may_come = self.follow && number > 0 && matches!(job.phase, Phase::Created | Phase::Started);
+            if !(1..=job.attempt).contains(&number) && !may_come {
+                let there = job.attempt;
+                return Err(Failure::not_found(format!("job {} has no attempt {number}; it has {there}", self.pk)));
+            }
+        }
         let patience = Duration::from_secs(self.patience_s);
         let mut terminal = std::io::stdout().is_terminal().then(Terminal::default);
         let (mut read, mut heard, mut begun) = (0_u64, Instant::now(), false);
@@ -66,7 +81,7 @@ impl Logs {
             };
             let is_away = matches!(&broke, ClientError::Transport(_) | ClientError::Refused { status: 502..=504, .. });
             if !self.follow || !begun || !is_away || heard.elapsed() > patience {
-                return Err(broke.into());
+                return Err(broke).with_context(name);
             }
             tokio::time::sleep(PAUSE).await;
         }

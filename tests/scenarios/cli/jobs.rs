@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Lab, Person, Server};
+use crate::harness::{Held, Lab, Person, Server, USER};
 
 #[tokio::test]
 async fn jobs_are_listed_newest_first_and_by_what_is_known_of_them() {
@@ -133,15 +133,34 @@ async fn a_log_is_shown_and_followed_to_its_end() {
     let followed = follower.wait_with_output().expect("it ends");
     assert!(followed.status.success());
     assert_eq!(String::from_utf8_lossy(&followed.stdout), "first \u{1b}[31mline\nsecond\n");
-    owner.run(&["job", "logs", "77"]).fails(3, "404");
+    owner.run(&["job", "logs", "77"]).fails(3, "job 77: ");
+    owner.run(&["job", "logs", "77", "--attempt", "1"]).fails(3, "job 77: ");
+    for follow in [&[][..], &["--follow"]] {
+        owner
+            .run(&[&["job", "logs", &pk, "--attempt", "99"], follow].concat())
+            .fails(3, "job 1 has no attempt 99; it has 1");
+    }
+    owner.run(&["job", "logs", &pk, "--json"]).fails(2, "a log is no JSON");
     assert_eq!(owner.run(&["job", "logs", &pk, "--attempt", "1"]).expect(0).out.lines().count(), 2);
+    // An attempt that may come is waited for.
+    let held = Held { job: lab.job().await, node: lab.node(USER).await };
+    let pk = held.job.to_string();
+    owner.run(&["job", "logs", &pk, "--attempt", "1"]).fails(3, "it has 0");
+    let mut follow = owner.command(&["job", "logs", &pk, "--attempt", "1", "--follow"]);
+    let follower = follow.stdout(std::process::Stdio::piped()).spawn().expect("it runs");
+    lab.act(held, "acquire").await.expect(200);
+    lab.act(held, "start").await.expect(200);
+    lab.post(&format!("/v1/jobs/{}/log", held.job)).node(held.node).text("late\n").await.expect(200);
+    lab.act(held, "finish").await.expect(200);
+    let followed = follower.wait_with_output().expect("it ends");
+    assert_eq!((followed.status.code(), followed.stdout.as_slice()), (Some(0), &b"late\n"[..]));
 }
 
 #[tokio::test]
 async fn nodes_are_listed_shown_and_deleted() {
     let lab = Lab::start();
     let held = lab.started().await;
-    let idle = lab.node(crate::harness::USER).await;
+    let idle = lab.node(USER).await;
     let owner = Person::owner(&lab);
     let table = owner.run(&["node", "list"]).expect(0);
     assert_eq!(table.rows()[0], ["PK", "ADDRESS", "JOB", "SEEN", "MEMORY", "GPU", "OWNER"]);
