@@ -94,7 +94,7 @@ impl Work<'_> {
             Err(outcome) => (outcome, Vec::new()),
         };
         if let Outcome::Failed(why) = &outcome {
-            said.log(|log| log.append(format!("labrun: {}\n", why.lines().next().unwrap_or_default()).as_bytes()));
+            said.log(|log| log.append(format!("labrun: {}\n", first_line(why)).as_bytes()));
         }
         talk.end().await;
         match Arc::into_inner(said).map(|said| said.into_log().finish()) {
@@ -238,11 +238,33 @@ async fn read(output: PipeReader, said: Arc<Said>) {
     }
 }
 
+/// What stands between why a command failed and the last lines that it wrote.
+const BEFORE_LAST_WORDS: &str = "; it said last:";
+
 /// Adds the last lines that a command wrote to why it failed.
 fn with_last_words(why: String, last_words: &str) -> String {
     let lines: Vec<_> = last_words.lines().filter(|line| !line.trim().is_empty()).collect();
     match &lines[lines.len().saturating_sub(QUOTED_LINES)..] {
         [] => why,
-        last => format!("{why}; it said last:\n{}", last.join("\n")),
+        last => format!("{why}{BEFORE_LAST_WORDS}\n{}", last.join("\n")),
+    }
+}
+
+/// Gives the first line of why a command failed, for logs, which have its last words elsewhere.
+pub(super) fn first_line(why: &str) -> &str {
+    let line = why.lines().next().unwrap_or_default();
+    line.strip_suffix(BEFORE_LAST_WORDS).unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_announce_no_last_words_that_they_do_not_give() {
+        let why = with_last_words("it ended with 3".to_owned(), "one\n\ntwo\n");
+        assert_eq!((why.as_str(), first_line(&why)), ("it ended with 3; it said last:\none\ntwo", "it ended with 3"));
+        assert_eq!(first_line(&with_last_words("it ended with 3".to_owned(), "\n")), "it ended with 3");
+        assert_eq!(first_line(""), "");
     }
 }

@@ -9,7 +9,7 @@ use super::claim::{Claims, can_run, workable};
 use super::command::Style;
 use super::deliver::{Delivered, deliver};
 use super::process::end_marked;
-use super::run::Work;
+use super::run::{Work, first_line};
 use super::spool::{Entry, Outcome, Report, Run, WorkDir};
 use super::{Keep, Settings, Stop, Stopping, WorkError, stopped_now, stops};
 use crate::client::{Client, ClientError};
@@ -212,7 +212,7 @@ impl Slot {
                     Outcome::Finished => "",
                     Outcome::Failed(why) | Outcome::GivenBack { why, .. } | Outcome::Gone(why) => why,
                 };
-                tracing::warn!("job {job} is {phase}: {}", why.lines().next().unwrap_or_default());
+                tracing::warn!("job {job} is {phase}: {}", first_line(why));
                 false
             }
             Delivered::Refused { why, dir: None } => {
