@@ -69,9 +69,13 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// Writes an error as a sentence for people, fit for a terminal.
 pub fn sentence(error: &anyhow::Error) -> String {
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
-        parts.push(cause.to_string());
+        let part = cause.to_string();
+        // Many errors say in their own sentence what their cause says.
+        if !parts.last().is_some_and(|before| before.ends_with(&part)) {
+            parts.push(part);
+        }
         // What a client error says ends with what its own cause has to say.
         if let Some(error) = cause.downcast_ref::<ClientError>() {
             parts.extend(hint(error));
@@ -154,3 +158,25 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    /// An error that says in its own sentence what its cause says.
+    #[derive(Debug, thiserror::Error)]
+    #[error("port 8000 can't be had: {0}")]
+    struct Twice(#[source] io::Error);
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        let in_use = || io::Error::from_raw_os_error(98);
+        let told = "port 8000 can't be had: Address already in use (os error 98)";
+        assert_eq!(sentence(&Twice(in_use()).into()), told);
+        assert_eq!(sentence(&Err::<(), _>(in_use()).context("port 8000 can't be had").unwrap_err()), told);
+        let outer = Err::<(), _>(Twice(in_use())).context("no server").unwrap_err();
+        assert_eq!(sentence(&outer), format!("no server: {told}"));
+    }
+}
