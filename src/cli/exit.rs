@@ -88,7 +88,13 @@ pub fn sentence(error: &anyhow::Error) -> String {
 /// Gives what helps further with an answer that was a no, or with none.
 fn hint(error: &ClientError) -> Option<String> {
     match error {
+        // Who has just given a password has logged in as well as they could.
+        ClientError::Refused { status: 401, body } if body.detail.contains("name and password") => None,
         ClientError::Refused { status: 401, .. } => Some("`labrun login` logs in anew".to_owned()),
+        // A stored login is a token too, which those who are told this may not know.
+        ClientError::Refused { status: 403, body } if body.detail.contains("log in with a password") => {
+            Some("say --user with --password-file, or set LABRUN_USER and LABRUN_PASSWORD".to_owned())
+        }
         ClientError::Refused { body, .. } => {
             let problems = serde_json::to_value(body.errors.as_ref()?).ok()?;
             let problems = problems.as_object()?.iter().map(|(field, problems)| {

@@ -92,6 +92,8 @@ async fn a_login_is_kept_for_its_owner_alone_and_can_be_given_up() {
     person.run(&login).fails(2, "LABRUN_PASSWORD");
     let wrong = person.command(&login).env("LABRUN_PASSWORD", "wrong").output().expect("it runs");
     assert_eq!(wrong.status.code(), Some(4), "{wrong:?}");
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(said.contains("no active user") && !said.contains("logs in anew"), "{said}");
     let known = person.command(&login).env("LABRUN_PASSWORD", PASSWORD).output().expect("it runs");
     assert!(known.status.success(), "{known:?}");
     let settings = person.folder().join("settings");
@@ -107,6 +109,8 @@ async fn a_login_is_kept_for_its_owner_alone_and_can_be_given_up() {
     assert!(
         tokens[0]["expiry_time"].is_string() && tokens[0]["name"].as_str().is_some_and(|name| name.contains("login"))
     );
+    // A token makes no other: it is said how to do that.
+    person.run(&["token", "create", "script"]).fails(4, "say --user with --password-file");
     // Again: the old token is void.
     drop(person.command(&login).env("LABRUN_PASSWORD", PASSWORD).output());
     let tokens = person.run(&["token", "list", "--json"]).expect(0).json();
