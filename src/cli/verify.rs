@@ -37,6 +37,11 @@ impl Verify {
     }
 }
 
+/// Writes a count with what is counted.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Prints a report.
 ///
 /// # Errors
@@ -46,16 +51,22 @@ pub(super) fn tell(report: &Report) -> anyhow::Result<()> {
         drop(say(format_args!("DAMAGED: {problem}")));
     }
     drop(say(format_args!(
-        "{} blobs, {} bytes read; {} blobs wait for a name.",
-        report.blobs, report.bytes, report.unreferenced
+        "{}, {} read; {} for a name.",
+        counted(report.blobs, "blob", "blobs"),
+        counted(report.bytes, "byte", "bytes"),
+        counted(report.unreferenced, "blob waits", "blobs wait")
     )));
     if report.uploads > 0 {
-        drop(say(format_args!("{} uploads are on their way.", report.uploads)));
+        drop(say(format_args!("{} on the way.", counted(report.uploads, "upload is", "uploads are"))));
     }
     if report.set_aside > 0 {
         drop(say(format_args!(
-            "{} blobs were set aside by an earlier repair; their outputs say so.",
-            report.set_aside
+            "{} outputs say so.",
+            counted(
+                report.set_aside,
+                "blob was set aside by an earlier repair; its",
+                "blobs were set aside by an earlier repair; their"
+            )
         )));
     }
     match report.problems.len() {
@@ -64,5 +75,16 @@ pub(super) fn tell(report: &Report) -> anyhow::Result<()> {
             Ok(())
         }
         count => anyhow::bail!("damage found: {count}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        let uploads = |count| counted(count, "upload is", "uploads are");
+        assert_eq!([0, 1, 2].map(uploads), ["0 uploads are", "1 upload is", "2 uploads are"]);
     }
 }
