@@ -76,14 +76,7 @@ impl Verb {
     async fn act(self, client: &Client, job: JobId) -> anyhow::Result<Value> {
         let path = format!("/v1/jobs/{job}");
         let (method, tail) = match self {
-            Self::Cancel => {
-                // The server takes the call for a job that has ended too, and leaves the job as it is.
-                let phase = client.job(job).await?.phase;
-                if matches!(phase, Phase::Finished | Phase::Cancelled) {
-                    return Err(has_ended(phase.as_str()));
-                }
-                ("POST", "/cancel")
-            }
+            Self::Cancel => ("POST", "/cancel"),
             Self::Abort => ("POST", "/abort"),
             Self::Delete => ("DELETE", ""),
             Self::Purge => ("DELETE", "/hard"),
@@ -102,16 +95,12 @@ impl Verb {
             }
         };
         let answer = client.json(method, &format!("{path}{tail}"), None).await?;
-        // It may have finished between the two calls.
-        if let (Self::Cancel, Some(phase @ "finished")) = (self, answer["phase"].as_str()) {
-            return Err(has_ended(phase));
+        // The server takes the call for a finished job too, and leaves the job as it is.
+        if self == Self::Cancel && answer["phase"] == "finished" {
+            return Err(Failure::refused("it is finished already"));
         }
         if answer.is_null() { Ok(client.json("GET", &path, None).await?) } else { Ok(answer) }
     }
-}
-
-fn has_ended(phase: &str) -> anyhow::Error {
-    Failure::refused(format!("it is {phase} already"))
 }
 
 impl Jobs {

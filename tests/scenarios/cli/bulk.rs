@@ -18,7 +18,7 @@ async fn verbs_take_keys_and_ranges_and_tell_each_outcome() {
     let done = owner.run(&["job", "cancel", "1", "3-5"]).expect(0);
     assert_eq!(done.out, "job 1 cancelled\njob 3 cancelled\njob 4 cancelled\njob 5 cancelled\n");
     assert_eq!(done.err, "4 of 4 jobs cancelled\n");
-    let again = owner.run(&["job", "cancel", "2,6", "--json"]).expect(0).json();
+    let again = owner.run(&["job", "cancel", "1,2", "--json"]).expect(0).json();
     assert_eq!(phases(&again), ["cancelled", "cancelled"]);
     // What fails is told, and the others are done all the same.
     let some =
@@ -33,7 +33,7 @@ async fn verbs_take_keys_and_ranges_and_tell_each_outcome() {
 }
 
 #[tokio::test]
-async fn a_job_that_has_ended_is_not_said_to_be_cancelled() {
+async fn a_finished_job_is_not_said_to_be_cancelled() {
     let lab = Lab::start();
     let owner = Person::owner(&lab);
     let finished = lab.finished().await.job;
@@ -42,9 +42,8 @@ async fn a_job_that_has_ended_is_not_said_to_be_cancelled() {
     assert_eq!(ended.out, "");
     let some = owner.run(&["job", "cancel", "1-2"]).fails(4, "job 1: it is finished already\n1 of 2 jobs cancelled\n");
     assert_eq!(some.out, "job 2 cancelled\n");
-    owner.run(&["job", "cancel", "2"]).fails(4, "job 2: it is cancelled already");
-    let none = owner.run(&["job", "cancel", "1-2", "--json"]).fails(4, "job 1: it is finished already");
-    assert_eq!(none.json(), json!([]));
+    let again = owner.run(&["job", "cancel", "1-2", "--json"]).fails(4, "job 1: it is finished already");
+    assert_eq!(phases(&again.json()), ["cancelled"], "to call it off once more changes nothing");
     owner.run(&["job", "cancel", "--phase", "finished", "--yes"]).fails(4, "it is finished already");
     // One that errored and may be tried again can still be called off.
     let errored = lab.errored().await.job.to_string();
