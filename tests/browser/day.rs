@@ -38,7 +38,7 @@ async fn a_job_is_submitted_with_a_file_watched_as_it_runs_and_fetched() {
     let job: i64 = browser.path().await.trim_start_matches("/jobs/").parse().expect("a key");
     let made = lab.read(job).await;
     assert_eq!(made["labels"], json!({"batch": "7"}), "{made}");
-    assert_eq!(made["parameter_values"], json!({"threshold": "0.5"}), "{made}");
+    assert_eq!(made["parameter_values"], json!({"threshold": {"value": 0.5, "type": "float"}}), "{made}");
     assert_eq!(made["input_values"]["chromatogram"]["type"], "BLOB<'csv'>");
     let digest =
         made["input_values"]["chromatogram"]["value"].as_str().expect("a digest").trim_start_matches("sha256:");
