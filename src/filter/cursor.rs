@@ -36,7 +36,7 @@ pub enum Key {
     Real(f64),
     /// A text.
     Text(String),
-    /// The first [`TEXT_CHARS_MAX`] characters of a text that has more.
+    /// The first characters of a text that has more than a cursor holds, as many as it does hold.
     Cut(String),
 }
 
