@@ -216,6 +216,10 @@ fn responses(
     if route.path.contains('{') {
         codes.insert(404);
     }
+    if matches!(route.target, Target::User) && route.path.contains("{key}") && !route.only_reads() {
+        // Of a user's name, which is good for reading alone.
+        codes.insert(405);
+    }
     match body {
         Body::None => {}
         Body::Json { .. } | Body::JsonOrForm(_) => codes.extend([413, 415]),
