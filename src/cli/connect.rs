@@ -229,22 +229,22 @@ impl Connection {
             Some(dir) => Some(dir.clone()),
             None => place::platforms().ok(),
         };
-        let owner = match dir.map(|dir| Owner::of(&dir)) {
-            Some(Ok(owner)) => owner,
+        let found = dir.map(|dir| Owner::of(&dir)).transpose().map(Option::flatten);
+        let owner = match (found, self.data_dir.as_deref().filter(|_| named.is_none())) {
             // A directory that was named is to be used; one that merely is there may belong to somebody else.
-            Some(Err(error)) if self.data_dir.is_some() && named.is_none() => {
-                let dir = self.data_dir.as_deref().unwrap_or(Path::new("")).display();
+            (Err(error), Some(dir)) => {
+                let dir = dir.display();
                 return Err(anyhow::Error::from(error).context(format!("the data directory {dir} can't be read")));
             }
-            Some(Err(_)) | None => None,
-        };
-        if let (Some(dir), None, None) = (&self.data_dir, &owner, &named) {
             // No other server is meant, whichever was logged in at last.
-            let dir = dir.display();
-            return Err(Failure::unreachable(format!(
-                "no server runs on {dir}: `labrun serve --data-dir {dir}` starts one"
-            )));
-        }
+            (Ok(None), Some(dir)) => {
+                let dir = dir.display();
+                return Err(Failure::unreachable(format!(
+                    "no server runs on {dir}: `labrun serve --data-dir {dir}` starts one"
+                )));
+            }
+            (found, _) => found.unwrap_or_default(),
+        };
         let last = logins.last().filter(|_| self.data_dir.is_none());
         let own = owner.as_ref().map(Owner::address);
         let address = named.as_deref().or(last).or(own).unwrap_or(DEFAULT_SERVER).trim_end_matches('/').to_owned();

@@ -1,4 +1,5 @@
-//! The values of `--param`, and those of `--input`: texts, files, other jobs' outputs, each with a type that the template's input takes.
+//! The values of `--param`, and those of `--input`: texts, files, other jobs' outputs, each with a type that the template
+//! takes.
 
 use std::path::Path;
 

@@ -132,7 +132,8 @@ impl Filter {
 
     /// Gives the keys of all jobs that pass.
     pub(super) async fn keys(&self, client: &Client, deleted_too: bool) -> anyhow::Result<Vec<JobId>> {
-        let mut spec = json!({"expressions": self.expressions(client).await?, "limit": PAGE_ROWS, "include_inactive": deleted_too});
+        let expressions = self.expressions(client).await?;
+        let mut spec = json!({"expressions": expressions, "limit": PAGE_ROWS, "include_inactive": deleted_too});
         let mut keys = Vec::new();
         loop {
             let page = client.page("jobs", &spec).await?;

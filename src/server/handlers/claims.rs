@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use warp::http::HeaderValue;
-use warp::http::header::AUTHORIZATION;
 use warp::reply::Response;
 
-use super::tokens::token_sha256;
 use crate::domain::fields::{Fields, number, object};
 use crate::domain::ids::JobId;
-use crate::server::auth::Caller;
+use crate::server::auth::Leave;
 use crate::server::error::ApiError;
 use crate::server::request::{Call, no_content, ok};
 use crate::store::claims::{ClaimedBy, Wanted};
@@ -26,7 +24,11 @@ const LEASE_MAX_S: f64 = 86_400.0;
 pub(crate) async fn claim(call: &mut Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
     let node = caller.node.ok_or_else(ApiError::not_found)?;
-    let by = ClaimedBy { node, user: caller.user, api_token: api_token(call, caller) };
+    let api_token = match &call.leave {
+        Leave::ApiToken(sha256) => Some(sha256.as_str().into()),
+        Leave::Login { .. } | Leave::Anyones => None,
+    };
+    let by = ClaimedBy { node, user: caller.user, api_token };
     let body = call.json().await?;
     let mut fields = Fields::new(&body);
     let filter = fields.optional("filter", |value| object(value).cloned()).unwrap_or_default();
@@ -42,13 +44,6 @@ pub(crate) async fn claim(call: &mut Call) -> Result<Response, ApiError> {
         Some(job) => leased(&job),
         None => no_content(),
     }
-}
-
-/// Gives the SHA-256 of the API token that a call came with, if it came with one.
-fn api_token(call: &Call, caller: Caller) -> Option<Arc<str>> {
-    let header = call.headers.get(AUTHORIZATION).filter(|_| caller.by_api_token)?;
-    let (_, token) = header.to_str().ok()?.split_once(' ')?;
-    Some(token_sha256(token).into())
 }
 
 /// `GET /v1/jobs/{PK}/attempts`.
