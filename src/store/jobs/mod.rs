@@ -17,6 +17,7 @@ use crate::wire;
 pub use super::create::NewJob;
 use rows::COLUMNS;
 pub(super) use rows::{Body, Standing, family, from_row, read, standing, standing_by};
+use transitions::act_and_show;
 pub use transitions::{By, Verb};
 pub(super) use transitions::{Facts, act, apply, carry_out};
 
@@ -66,8 +67,7 @@ impl Store {
     pub async fn act(&self, job: JobId, by: By, verb: Verb) -> Result<wire::Job, Error> {
         self.write(move |tx| {
             let is_nodes_verb = !matches!(verb, Verb::Cancel | Verb::Abort);
-            act(tx, job, by, verb)?;
-            let after = read(tx.connection(), job)?.ok_or(Error::NotFound)?;
+            let after = act_and_show(tx, job, by, verb)?;
             // What a node does to a job it mostly follows up with the next call; and only workable jobs let it.
             if is_nodes_verb {
                 let access = JobAccess { holder: after.node, is_meta: false, creator: after.creator };

@@ -1,5 +1,7 @@
 //! Jobs as rows: as they are shown, and as the rules see them.
 
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
 
@@ -85,8 +87,7 @@ fn bad_column(index: usize, error: serde_json::Error) -> rusqlite::Error {
 /// Reads a job, deleted or not.
 pub(in crate::store) fn read(connection: &Connection, pk: JobId) -> Result<Option<wire::Job>, Error> {
     // Built once; the text is the key of the statement cache.
-    static SQL: std::sync::LazyLock<String> =
-        std::sync::LazyLock::new(|| format!("SELECT {COLUMNS} FROM jobs AS t WHERE t.pk = ?1"));
+    static SQL: LazyLock<String> = LazyLock::new(|| format!("SELECT {COLUMNS} FROM jobs AS t WHERE t.pk = ?1"));
     found(connection.prepare_cached(&SQL)?.query_row([pk], from_row))
 }
 
@@ -122,10 +123,47 @@ pub(in crate::store) enum Body {
     Meta(MetaState),
 }
 
+/// The columns that make a body, as they are in the row.
+struct Parts {
+    is_meta: bool,
+    phase: Phase,
+    holder: Option<NodeId>,
+    since: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    reason: Option<String>,
+    progress: f64,
+}
+
+impl Parts {
+    /// Puts the body together; `None` where there is no value that the phase wants, which the schema's CHECKs rule out.
+    fn body(self) -> Option<Body> {
+        let Self { is_meta, phase, holder, since, ended, reason, progress } = self;
+        if is_meta {
+            return Some(Body::Meta(match phase {
+                Phase::Created => MetaState::Created,
+                Phase::Started => MetaState::Started { since: since?, progress },
+                Phase::Errored => MetaState::Errored { since: since?, progress, ended: ended?, reason: reason? },
+                Phase::Finished => MetaState::Finished { since: since?, ended: ended? },
+                Phase::Cancelled => MetaState::Cancelled { since, progress, ended: ended? },
+            }));
+        }
+        Some(Body::Workable(match phase {
+            Phase::Created => State::Created { holder },
+            Phase::Started => State::Started { holder: holder?, since: since?, progress },
+            Phase::Errored => State::Errored { holder, since: since?, progress, ended: ended?, reason: reason? },
+            Phase::Finished => State::Finished { holder, since: since?, ended: ended? },
+            Phase::Cancelled => State::Cancelled { holder, since, progress, ended: ended? },
+        }))
+    }
+}
+
 /// Reads how a job stands.
 pub(in crate::store) fn standing(connection: &Connection, pk: JobId) -> Result<Standing, Error> {
     Ok(standing_by(connection, pk, By::default())?.0)
 }
+
+/// What the node of `?2` works on: 0 for nothing, since keys begin at 1, and NULL when there is no such node.
+const NODES_JOB: &str = "(SELECT coalesce(current_job, 0) FROM nodes WHERE pk = ?2)";
 
 /// Reads how a job stands, and what the node works on that a call is made for, if it is made for one.
 ///
@@ -137,68 +175,99 @@ pub(in crate::store) fn standing_by(
     pk: JobId,
     by: By,
 ) -> Result<(Standing, Option<Actor>), Error> {
-    let (standing, nodes_job) = connection
-        .prepare_cached(
-            "SELECT kind, phase, node, start_time, end_time, error_reason, progress_amount, deletion_time, description,
-                 attempt, max_attempts, retry_delay, timeout, on_hold, parent, notifications <> '{}',
-                 (SELECT coalesce(current_job, 0) FROM nodes WHERE pk = ?2)
-             FROM jobs WHERE pk = ?1",
-        )?
-        .query_row(params![pk, by.node], |row| {
-            let kind = row.get_ref(0)?.as_str()?;
-            let is_meta = kind == "meta";
-            let body = if is_meta { Body::Meta(meta_state(row)?) } else { Body::Workable(state_from_row(row)?) };
-            let deleted = row.get::<_, Option<Timestamp>>(7)?.is_some();
-            let attempts = Attempts { number: row.get(9)?, max: row.get(10)?, retry_delay_s: row.get(11)? };
-            let (description, timeout_s, on_hold) = (row.get(8)?, row.get(12)?, row.get(13)?);
-            let (parent, asked_notifications) = (row.get(14)?, row.get(15)?);
-            let standing =
-                Standing { body, parent, deleted, description, asked_notifications, attempts, timeout_s, on_hold };
-            Ok((standing, row.get::<_, Option<JobId>>(16)?))
-        })
-        .map_err(|error| match error {
-            rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
-            error => error.into(),
-        })?;
-    // Keys begin at 1: a node that works on nothing has 0 here, and one that is not there has nothing.
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT kind = 'meta', phase, node, start_time, end_time, error_reason, progress_amount, parent,
+                 deletion_time IS NOT NULL, description, notifications <> '{{}}', attempt, max_attempts, retry_delay,
+                 timeout, on_hold, {NODES_JOB}
+             FROM jobs WHERE pk = ?1"
+        )
+    });
+    let row = connection.prepare_cached(&SQL)?.query_row(params![pk, by.node], |row| {
+        let parts = Parts {
+            is_meta: row.get(0)?,
+            phase: row.get(1)?,
+            holder: row.get(2)?,
+            since: row.get(3)?,
+            ended: row.get(4)?,
+            reason: row.get(5)?,
+            progress: row.get(6)?,
+        };
+        let Some(body) = parts.body() else { return Ok(None) };
+        let standing = Standing {
+            body,
+            parent: row.get(7)?,
+            deleted: row.get(8)?,
+            description: row.get(9)?,
+            asked_notifications: row.get(10)?,
+            attempts: Attempts { number: row.get(11)?, max: row.get(12)?, retry_delay_s: row.get(13)? },
+            timeout_s: row.get(14)?,
+            on_hold: row.get(15)?,
+        };
+        Ok(Some((standing, row.get(16)?)))
+    });
+    let (standing, nodes_job) = found(row)?.ok_or(Error::NotFound)?.ok_or_else(|| half(pk))?;
+    let actor = actor(pk, by, standing.attempts.number, nodes_job)?;
+    Ok((standing, actor))
+}
+
+/// Reads a job as it is shown and how it stands, in one look at its row.
+///
+/// # Errors
+/// Those of [`standing_by`].
+pub(in crate::store) fn shown_and_standing_by(
+    connection: &Connection,
+    pk: JobId,
+    by: By,
+) -> Result<(wire::Job, Standing, Option<Actor>), Error> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT {COLUMNS}, t.kind = 'meta', t.notifications <> '{{}}', {NODES_JOB} FROM jobs AS t WHERE t.pk = ?1"
+        )
+    });
+    let row = connection
+        .prepare_cached(&SQL)?
+        .query_row(params![pk, by.node], |row| Ok((from_row(row)?, row.get(26)?, row.get(27)?, row.get(28)?)));
+    let (shown, is_meta, asked_notifications, nodes_job) = found(row)?.ok_or(Error::NotFound)?;
+    let parts = Parts {
+        is_meta,
+        phase: shown.phase,
+        holder: shown.node,
+        since: shown.start_time,
+        ended: shown.end_time,
+        reason: shown.error_reason.clone(),
+        progress: shown.progress_amount,
+    };
+    let standing = Standing {
+        body: parts.body().ok_or_else(|| half(pk))?,
+        parent: shown.parent,
+        deleted: shown.deletion_time.is_some(),
+        description: shown.description.clone(),
+        asked_notifications,
+        attempts: Attempts { number: shown.attempt, max: shown.max_attempts, retry_delay_s: shown.retry_delay },
+        timeout_s: shown.timeout,
+        on_hold: shown.hold,
+    };
+    let actor = actor(pk, by, shown.attempt, nodes_job)?;
+    Ok((shown, standing, actor))
+}
+
+fn half(job: JobId) -> Error {
+    Error::Broken(format!("job {job} lacks what belongs to its phase"))
+}
+
+/// Says what the node of a call works on, and that the call is of the present attempt.
+fn actor(job: JobId, by: By, current: i64, nodes_job: Option<JobId>) -> Result<Option<Actor>, Error> {
     let work = match nodes_job {
         None if by.node.is_some() => return Err(Error::NodeGone),
         None | Some(JobId(0)) => Work::Nothing,
-        Some(job) if job == pk => Work::ThisJob,
+        Some(its) if its == job => Work::ThisJob,
         Some(_) => Work::AnotherJob,
     };
-    let current = standing.attempts.number;
     if by.attempt.is_some_and(|attempt| attempt != current) {
         return Err(Error::StaleAttempt { current });
     }
-    Ok((standing, by.node.map(|node| Actor { node, work })))
-}
-
-/// Puts a workable job's state together; a NULL where the phase wants a value can't be, by the schema's CHECKs.
-fn state_from_row(row: &Row<'_>) -> rusqlite::Result<State> {
-    let holder: Option<NodeId> = row.get(2)?;
-    let progress: f64 = row.get(6)?;
-    Ok(match row.get(1)? {
-        Phase::Created => State::Created { holder },
-        Phase::Started => State::Started { holder: row.get(2)?, since: row.get(3)?, progress },
-        Phase::Errored => {
-            State::Errored { holder, since: row.get(3)?, progress, ended: row.get(4)?, reason: row.get(5)? }
-        }
-        Phase::Finished => State::Finished { holder, since: row.get(3)?, ended: row.get(4)? },
-        Phase::Cancelled => State::Cancelled { holder, since: row.get(3)?, progress, ended: row.get(4)? },
-    })
-}
-
-/// Puts a meta-job's state together, as [`state_from_row`] does.
-fn meta_state(row: &Row<'_>) -> rusqlite::Result<MetaState> {
-    let progress: f64 = row.get(6)?;
-    Ok(match row.get(1)? {
-        Phase::Created => MetaState::Created,
-        Phase::Started => MetaState::Started { since: row.get(3)?, progress },
-        Phase::Errored => MetaState::Errored { since: row.get(3)?, progress, ended: row.get(4)?, reason: row.get(5)? },
-        Phase::Finished => MetaState::Finished { since: row.get(3)?, ended: row.get(4)? },
-        Phase::Cancelled => MetaState::Cancelled { since: row.get(3)?, progress, ended: row.get(4)? },
-    })
+    Ok(by.node.map(|node| Actor { node, work }))
 }
 
 /// Gives a job and all its descendants.

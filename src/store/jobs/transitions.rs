@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::rows::{Body, Standing, standing_by};
+use super::rows::{Body, Standing, read, shown_and_standing_by, standing_by};
 use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::{Action, Actor, Change, NodeChange, Outcome, Phase, Refusal, State, Transition, step};
 use crate::domain::time::Timestamp;
@@ -10,6 +10,7 @@ use crate::domain::workflow::{MetaState, may_cancel};
 use crate::store::attempts::{self, Ends};
 use crate::store::events::{self, NewEvent};
 use crate::store::{Error, WriteTx, workflow};
+use crate::wire;
 
 /// What a caller does to a job, before it is known how the job and the node stand.
 #[derive(Debug, Clone)]
@@ -72,11 +73,35 @@ pub struct By {
 /// Carries out one action inside a transaction.
 pub(in crate::store) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> Result<(), Error> {
     let (standing, actor) = standing_by(tx.connection(), job, by)?;
+    act_on(tx, job, by, verb, &standing, actor)
+}
+
+/// Carries out one action inside a transaction, and gives the job as it then stands.
+pub(super) fn act_and_show(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> Result<wire::Job, Error> {
+    if let Verb::Progress { amount, .. } = verb {
+        // What nodes call most. It changes nothing else that is shown, so the look that the rules need at the row serves
+        // for the answer as well.
+        let (shown, standing, actor) = shown_and_standing_by(tx.connection(), job, by)?;
+        act_on(tx, job, by, verb, &standing, actor)?;
+        return Ok(wire::Job { progress_amount: amount, ..shown });
+    }
+    act(tx, job, by, verb)?;
+    read(tx.connection(), job)?.ok_or(Error::NotFound)
+}
+
+fn act_on(
+    tx: &WriteTx<'_>,
+    job: JobId,
+    by: By,
+    verb: Verb,
+    standing: &Standing,
+    actor: Option<Actor>,
+) -> Result<(), Error> {
     let state = match &standing.body {
         Body::Workable(state) => state,
         Body::Meta(state) => {
             return match verb {
-                Verb::Cancel => workflow::cancel(tx, job, &standing, state),
+                Verb::Cancel => workflow::cancel(tx, job, standing, state),
                 _ => Err(Error::Refused(Refusal::MetaJob)),
             };
         }
@@ -100,7 +125,7 @@ pub(in crate::store) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) ->
                 let sentence = "The job is on hold; let it go with unhold first.".to_owned();
                 return Err(Error::NotNow { code: "on_hold", sentence });
             }
-            carry_out(tx, job, &standing, state, change, by.node, &data, Ends { lease_s, ending: None })
+            carry_out(tx, job, standing, state, change, by.node, &data, Ends { lease_s, ending: None })
         }
     }
 }

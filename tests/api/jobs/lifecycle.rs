@@ -45,6 +45,19 @@ async fn finish_without_error_is_the_end_and_progress_is_1() {
 }
 
 #[tokio::test]
+async fn what_an_action_answers_is_the_job_as_it_is_read_then() {
+    let lab = Lab::shared().await;
+    let held = lab.held().await;
+    for action in ["start", "progress/0.25", "progress/0.75", "progress/0", "finish"] {
+        if action == "progress/0.75" {
+            lab.upload(held, "log", "text", "bytes").await.expect(200);
+        }
+        let answer = lab.act(held, action).await.expect(200).json();
+        assert_eq!(answer, lab.read(held.job).await, "{action}");
+    }
+}
+
+#[tokio::test]
 async fn finish_with_error_keeps_the_reason_until_a_reset() {
     let lab = Lab::shared().await;
     let held = lab.started().await;
