@@ -1,7 +1,7 @@
 //! HTTP/1.1 by hand: request bytes that are written as they are, and no more parsing than it takes to find the end of
 //! an answer. A full client would cost more than the server on the cores that both share.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -105,6 +105,14 @@ impl Connection {
         Ok((self.stream, self.buffer.split_off(head.bytes)))
     }
 
+    /// Goes on without the runtime: for one caller that has nothing else to do while it waits, as most nodes have. Waiting
+    /// through the runtime takes two more calls of the system, which count where a single answer is timed.
+    pub(crate) fn blocking(self) -> anyhow::Result<BlockingConnection> {
+        let stream = self.stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        Ok(BlockingConnection { stream, buffer: self.buffer })
+    }
+
     async fn read_more(&mut self) -> anyhow::Result<()> {
         if self.stream.read_buf(&mut self.buffer).await? == 0 {
             bail!("the connection was closed");
@@ -116,14 +124,51 @@ impl Connection {
         self.buffer.clear();
         loop {
             self.read_more().await?;
-            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                return Head::parse(&self.buffer[..end], end + 4);
+            if let Some(head) = Head::find(&self.buffer)? {
+                return Ok(head);
+            }
+        }
+    }
+}
+
+/// One kept-alive connection that blocks its thread.
+#[derive(Debug)]
+pub(crate) struct BlockingConnection {
+    stream: std::net::TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl BlockingConnection {
+    /// Sends a request and receives its answer, of known length.
+    pub(crate) fn call(&mut self, request: &[u8]) -> anyhow::Result<Reply<'_>> {
+        use std::io::{Read, Write};
+        self.stream.write_all(request)?;
+        self.buffer.resize(8 << 10, 0);
+        let (mut came, mut head) = (0, None);
+        loop {
+            let count = self.stream.read(&mut self.buffer[came..])?;
+            ensure!(count > 0, "the connection was closed, or the answer has more than 8 KiB");
+            came += count;
+            if head.is_none() {
+                head = Head::find(&self.buffer[..came])?;
+            }
+            let Some(Head { status, bytes, length }) = head else { continue };
+            let BodyLength::Known(length) = length else { bail!("the answer has no length") };
+            let end = bytes + usize::try_from(length)?;
+            if came >= end {
+                return Ok(Reply { status, body: &self.buffer[bytes..end] });
             }
         }
     }
 }
 
 impl Head {
+    /// Finds a whole head at the beginning of what came.
+    fn find(came: &[u8]) -> anyhow::Result<Option<Self>> {
+        let end = came.windows(4).position(|four| four == b"\r\n\r\n");
+        end.map(|end| Self::parse(&came[..end], end + 4)).transpose()
+    }
+
     fn parse(text: &[u8], bytes: usize) -> anyhow::Result<Self> {
         let text = std::str::from_utf8(text)?;
         let status = text.get(9..12).and_then(|digits| digits.parse().ok()).context("the answer has no status")?;

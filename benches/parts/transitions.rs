@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use tempfile::TempDir;
 
 use crate::Scale;
@@ -9,7 +10,7 @@ use crate::drive::{Log, Worker, round};
 use crate::lab::{Caller, Lab};
 use crate::peers::raw::RawWrites;
 use crate::report::{Budget, Figure, Report};
-use crate::stats::median;
+use crate::stats::{Times, median};
 
 /// A node that says how far it has come, again and again.
 pub(crate) struct Progress {
@@ -55,9 +56,7 @@ pub(crate) async fn run(scale: Scale, report: &mut Report) -> anyhow::Result<()>
         let figure = Figure::new(&name, rate, "/s").against("one commit per write", single);
         report.add(if connections == 64 { figure.budget(Budget::RatioAtLeast(5.0)) } else { figure });
         if connections == 1 {
-            let figure = Figure::new("transition, latency of one connection, in rounds", 1e6 / rate, "us");
-            report.add(figure.against("bare commit", 1e6 / single).budget(Budget::RatioAtMost(1.5)));
-            latency(scale, report, &mut workers[0], &raw).await?;
+            latency(scale, report, &mut lab, &raw).await?;
         } else {
             let what = format!("the same loop, {connections} to a commit");
             report.add(Figure::new(&name, rate, "/s").against(&what, batched));
@@ -69,31 +68,75 @@ pub(crate) async fn run(scale: Scale, report: &mut Report) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Measures how long one connection waits for a transition, and what a bare commit takes: one of each, in turns. In rounds
-/// of their own the two hang on the cores that the scheduler gives to client, server and disk, which it keeps for as long
-/// as a round lasts and longer; in turns both find the same.
-async fn latency(scale: Scale, report: &mut Report, worker: &mut Progress, raw: &RawWrites) -> anyhow::Result<()> {
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    let mut log = Log::default();
+/// Measures how long a node waits for a transition, and what a bare commit takes. Its client blocks on its socket, as
+/// one that has nothing else to do does.
+async fn latency(scale: Scale, report: &mut Report, lab: &mut Lab, raw: &RawWrites) -> anyhow::Result<()> {
+    let Progress { node, job } = working(lab, 1).await?.remove(0);
+    let request = node.head("POST", format_args!("/v1/jobs/{job}/progress/0.5"), "", 0);
+    let mut connection = node.connection.blocking()?;
+    let mut times = Times::default();
+    let mut call = || {
+        let began = Instant::now();
+        let status = connection.call(request.as_bytes())?.status;
+        times.add(began.elapsed());
+        ensure!(status == 200, "a transition was answered {status}");
+        Ok(())
+    };
+    let turns = in_turns(scale.round(), &mut call, || raw.commit(1))?;
+    let rounds = in_rounds(scale.round(), &mut call, || raw.commit(1))?;
+    for (name, (ours, bare)) in [("", turns), (", in rounds", rounds)] {
+        let figure = Figure::new(format!("transition, latency of one connection{name}"), ours, "us");
+        report.add(figure.against("bare commit", bare).budget(Budget::RatioAtMost(1.5)));
+    }
+    report.note(format!("transition, latency of one connection: {}", times.summary()));
+    Ok(())
+}
+
+/// One of each, in turns: both find the same conditions. Gives the median over the rounds of what each takes on average,
+/// in microseconds.
+fn in_turns(
+    time: Duration,
+    mut ours: impl FnMut() -> anyhow::Result<()>,
+    mut bare: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<(f64, f64)> {
+    let (mut our_times, mut bare_times) = (Vec::new(), Vec::new());
     for _ in 0..Scale::ROUNDS {
         let (began, mut count) = (Instant::now(), 0);
         let (mut our_time, mut bare_time) = (Duration::ZERO, Duration::ZERO);
-        while began.elapsed() < 2 * scale.round() {
+        while began.elapsed() < 2 * time {
             let start = Instant::now();
-            raw.commit(1)?;
+            bare()?;
             let between = Instant::now();
-            worker.cycle(&mut log).await?;
+            ours()?;
             our_time += between.elapsed();
             bare_time += between - start;
             count += 1;
         }
-        ours.push(our_time.as_secs_f64() * 1e6 / f64::from(count));
-        bare.push(bare_time.as_secs_f64() * 1e6 / f64::from(count));
+        our_times.push(our_time.as_secs_f64() * 1e6 / f64::from(count));
+        bare_times.push(bare_time.as_secs_f64() * 1e6 / f64::from(count));
     }
-    let figure = Figure::new("transition, latency of one connection", median(&ours), "us");
-    report.add(figure.against("bare commit, in turns", median(&bare)).budget(Budget::RatioAtMost(1.5)));
-    for (_, times) in log.steps() {
-        report.note(format!("transition, latency of one connection: {}", times.summary()));
+    Ok((median(&our_times), median(&bare_times)))
+}
+
+/// Rounds of each: the two hang on the cores that the scheduler gives to client, server and disk, which it keeps for as
+/// long as a round lasts and longer. Gives the same as [`in_turns`].
+fn in_rounds(
+    time: Duration,
+    mut ours: impl FnMut() -> anyhow::Result<()>,
+    mut bare: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<(f64, f64)> {
+    let average = |work: &mut dyn FnMut() -> anyhow::Result<()>| {
+        let (began, mut count) = (Instant::now(), 0);
+        while began.elapsed() < time {
+            work()?;
+            count += 1;
+        }
+        anyhow::Ok(began.elapsed().as_secs_f64() * 1e6 / f64::from(count))
+    };
+    let (mut our_times, mut bare_times) = (Vec::new(), Vec::new());
+    for _ in 0..Scale::ROUNDS {
+        our_times.push(average(&mut ours)?);
+        bare_times.push(average(&mut bare)?);
     }
-    Ok(())
+    Ok((median(&our_times), median(&bare_times)))
 }
