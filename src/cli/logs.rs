@@ -11,6 +11,9 @@ use tracing::field::Field;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::server::time_told_of;
 
 /// Bytes that may wait to be written; lines beyond are dropped and counted.
 const WAITING_BYTES_MAX: usize = 4 << 20;
@@ -54,7 +57,8 @@ pub(super) fn begin(format: Format, level: Level) -> anyhow::Result<Logs> {
         Level::Debug => tracing::Level::DEBUG,
     };
     let is_seen_by_people = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let common = tracing_subscriber::fmt().with_writer(lines.clone()).with_max_level(level).with_target(false);
+    let common = tracing_subscriber::fmt().with_writer(lines.clone()).with_timer(Time);
+    let common = common.with_max_level(level).with_target(false);
     match format {
         Format::Text if is_seen_by_people => common.with_ansi(true).init(),
         // As above without colours. The formatter that can do both spends most of its time on those that it leaves out.
@@ -62,6 +66,15 @@ pub(super) fn begin(format: Format, level: Level) -> anyhow::Result<Logs> {
         Format::Json => common.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
     }
     Ok(Logs { lines, thread: Some(thread) })
+}
+
+/// The time at the beginning of a line.
+struct Time;
+
+impl FormatTime for Time {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", time_told_of())
+    }
 }
 
 /// Writes a field of a line.

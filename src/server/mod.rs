@@ -54,6 +54,7 @@ use throttle::Throttle;
 use watch::Hub;
 
 pub use mail::{MailSettings, SmtpTls};
+pub(crate) use trace::time_told_of;
 
 /// How long a stop waits for the requests under way.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -166,6 +167,7 @@ pub(crate) struct App {
     pub(crate) claims: Claims,
     pub(crate) hub: Hub,
     pub(crate) metrics: Metrics,
+    pub(crate) lines: trace::Lines,
     pub(crate) limits: Limits,
     pub(crate) logs: LogHub,
     pub(crate) anonymous_watchers: bool,
@@ -294,6 +296,7 @@ impl Running {
             claims: Claims::default(),
             hub,
             metrics: Metrics::default(),
+            lines: trace::Lines::begin(),
             limits: settings.limits,
             logs: LogHub::default(),
             anonymous_watchers: settings.anonymous_watchers,
@@ -364,8 +367,12 @@ impl Running {
         if let Err(error) = tasks::flush_soft_state(&self.app).await {
             tracing::error!(%error, "the last-seen times could not be kept");
         }
-        let store = self.app.store.clone();
-        drop(tokio::task::spawn_blocking(move || store.close()).await);
+        let app = self.app.clone();
+        let close = move || {
+            app.store.close();
+            app.lines.end();
+        };
+        drop(tokio::task::spawn_blocking(close).await);
     }
 
     /// Returns when a part that must not end has ended, which only a mistake in the program can make happen.

@@ -199,8 +199,7 @@ async fn carry_out(app: Arc<App>, mut incoming: Incoming, found: Found) -> Respo
         (Err(error), None) => error.into_response(),
     };
     trace.keep(&app, &id, response.status()).await;
-    trace.log(&app, &id, response.status(), began.elapsed());
-    response.headers_mut().insert("x-request-id", id);
+    response.headers_mut().insert("x-request-id", id.clone());
     if trace.route.is_some_and(|route| route.cache == Cache::Never) {
         // Refusals too: a cache that kept one would go on refusing in the server's place.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -219,6 +218,7 @@ async fn carry_out(app: Arc<App>, mut incoming: Incoming, found: Found) -> Respo
         }
         *response.body_mut() = Default::default();
     }
+    trace.end(&app, id, response.status(), began.elapsed());
     response
 }
 

@@ -1,7 +1,11 @@
 //! What is kept of a request when it has been answered: a count for monitoring, a line in the log, and for what staff
 //! does an entry in the audit log. Never a password, a token, a body or a query.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use warp::http::{HeaderValue, Method, StatusCode};
@@ -10,6 +14,7 @@ use super::App;
 use super::auth::Caller;
 use super::request::Incoming;
 use super::routes::Route;
+use crate::domain::time::{Clock, SystemClock, Timestamp};
 use crate::store::audit::NewEntry;
 
 /// Characters of a path that are kept.
@@ -57,21 +62,98 @@ impl Trace {
         keep(app, vec![entry]).await;
     }
 
-    /// Counts the request and writes its line.
-    pub(crate) fn log(&self, app: &App, id: &HeaderValue, status: StatusCode, time: Duration) {
-        app.metrics.answered(self.route, status, time);
+    /// Counts the request, and hands its line over to be written.
+    pub(crate) fn end(self, app: &App, id: HeaderValue, status: StatusCode, took: Duration) {
+        app.metrics.answered(self.route, status, took);
+        if tracing::enabled!(tracing::Level::INFO) {
+            app.lines.add(Line { trace: self, id, status, took, ended: SystemClock.now() });
+        }
+    }
+}
+
+/// A request's line in the log. It is written when it is dropped, so that none is missing, whatever ends meanwhile.
+#[derive(Debug)]
+struct Line {
+    trace: Trace,
+    id: HeaderValue,
+    status: StatusCode,
+    took: Duration,
+    ended: Timestamp,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Self { trace, id, status, took, ended } = self;
+        TOLD_OF.set(Some(*ended));
         tracing::info!(
             id = id.to_str().unwrap_or_default(),
-            user = self.caller.map(|caller| caller.user.0),
-            node = self.caller.and_then(|caller| caller.node).map(|node| node.0),
-            peer = self.peer.map(tracing::field::display),
-            method = self.method.as_str(),
-            path = self.path.as_str(),
-            route = self.route.map_or("none", |route| route.name.as_ref()),
+            user = trace.caller.map(|caller| caller.user.0),
+            node = trace.caller.and_then(|caller| caller.node).map(|node| node.0),
+            peer = trace.peer.map(tracing::field::display),
+            method = trace.method.as_str(),
+            path = trace.path.as_str(),
+            route = trace.route.map_or("none", |route| route.name.as_ref()),
             status = status.as_u16(),
-            us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+            us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "request"
         );
+        TOLD_OF.set(None);
+    }
+}
+
+thread_local! {
+    /// The time of what this thread is telling the log, if that is not now.
+    static TOLD_OF: Cell<Option<Timestamp>> = const { Cell::new(None) };
+}
+
+/// Gives the time of what the calling thread is telling the log: that of a request's end, or else now.
+pub(crate) fn time_told_of() -> Timestamp {
+    TOLD_OF.get().unwrap_or_else(|| SystemClock.now())
+}
+
+/// How long the first of the waiting lines waits for others.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// The lines of requests on their way into the log. A thread of its own puts them together, many in a row: nobody who
+/// waits for an answer waits for its line, and one between two requests costs both more (`benches/RESULTS.md`).
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// `None` is the end.
+    waiting: Sender<Option<Line>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Lines {
+    /// Starts the thread. Without one, lines are written where they come up.
+    pub(crate) fn begin() -> Self {
+        let (waiting, lines) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("labrun-lines".to_owned()).spawn(move || write_all(&lines));
+        Self { waiting, thread: Mutex::new(thread.ok()) }
+    }
+
+    fn add(&self, line: Line) {
+        drop(self.waiting.send(Some(line)));
+    }
+
+    /// Waits until all lines are written. Blocks; what comes later is written where it comes up.
+    pub(crate) fn end(&self) {
+        drop(self.waiting.send(None));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(thread.map(JoinHandle::join));
+    }
+}
+
+/// Writes what comes, until the end.
+fn write_all(lines: &Receiver<Option<Line>>) {
+    while let Ok(Some(first)) = lines.recv() {
+        std::thread::sleep(GATHER);
+        drop(first);
+        while let Ok(next) = lines.try_recv() {
+            match next {
+                Some(line) => drop(line),
+                None => return,
+            }
+        }
     }
 }
 

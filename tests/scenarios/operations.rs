@@ -69,6 +69,26 @@ async fn every_request_has_a_line_and_no_secret_is_in_any() {
     }
 }
 
+#[tokio::test]
+async fn lines_say_when_each_request_ended_and_a_server_that_stops_leaves_none_out() {
+    let lab = Lab::start_with(Setup::default().with(&["--log-format", "json"]));
+    let mut calls = Vec::new();
+    for number in 0..50 {
+        let (id, asked) = (format!("call-{number}"), jiff::Timestamp::now());
+        lab.get("/healthz").anonymous().header("X-Request-Id", &id).await.expect(200);
+        calls.push((id, asked, jiff::Timestamp::now()));
+    }
+    lab.server(|server| server.stop());
+    let said = lab.server(|server| server.said());
+    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for (id, asked, answered) in calls {
+        let line = lines.iter().find(|line| line["id"] == json!(id)).unwrap_or_else(|| panic!("{id} has no line"));
+        let ended: jiff::Timestamp = line["timestamp"].as_str().and_then(|time| time.parse().ok()).expect("a time");
+        // A line has whole microseconds.
+        assert!(asked.as_microsecond() <= ended.as_microsecond() && ended <= answered, "{asked} {line} {answered}");
+    }
+}
+
 #[test]
 fn a_client_that_dawdles_over_a_head_is_cut_and_one_that_rests_is_not() {
     let setup = Setup::default().with(&["--head-time-max-ms", "400", "--idle-time-max-ms", "20000"]);
