@@ -49,7 +49,7 @@ pub(super) struct Work {
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     filter: Vec<Filter>,
 
-    /// End when no job is free
+    /// End when no job is free, and when no server is there for five seconds at the start (exit code 5)
     #[arg(long)]
     once: bool,
 
@@ -211,7 +211,8 @@ impl Work {
     }
 }
 
-/// Gets in at the server and registers, as soon as it is there: the two may be started together.
+/// Gets in at the server and registers, as soon as it is there: the two may be started together. A worker that is to run
+/// once gives up after a while: whoever waits for its end, such as a timer, is to hear that there is no server.
 async fn start(connection: &Connection, settings: &Settings) -> anyhow::Result<Worker> {
     let began = Instant::now();
     let mut has_said = false;
@@ -225,6 +226,9 @@ async fn start(connection: &Connection, settings: &Settings) -> anyhow::Result<W
         let may_be_starting = error.is::<Failure>() && began.elapsed() < PATIENCE;
         if !is_away && !may_be_starting {
             return Err(error);
+        }
+        if settings.once && began.elapsed() > PATIENCE {
+            return Err(error.context("no server to work for (without --once the worker waits for one)"));
         }
         if is_away && !has_said && began.elapsed() > PATIENCE {
             tracing::warn!("{error}; waiting for the server");

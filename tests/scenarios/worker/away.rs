@@ -150,3 +150,14 @@ async fn a_worker_waits_for_a_server_that_is_not_there_yet() {
     let lab = lab.reconnected();
     wait_for(&lab, job, "finished").await;
 }
+
+#[tokio::test]
+async fn a_worker_that_runs_once_gives_up_on_a_server_that_is_not_there() {
+    let lab = Lab::start();
+    lab.username(crate::harness::USER).await;
+    lab.server(|server| server.kill());
+    let mut worker = Worker::start(&lab, Hands::default().with(&["--once"])).await;
+    assert_eq!(worker.wait().code(), Some(5), "{}", worker.said());
+    let said = worker.said();
+    assert!(said.contains("without --once") && said.contains("is a server running at http"), "{said}");
+}
