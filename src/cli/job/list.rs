@@ -32,6 +32,13 @@ pub(super) struct List {
     all: bool,
 
     /// Sort by a field; with `-` before it, the highest first
+    ///
+    /// Fields: pk, phase, description, template, template.name, template.version, node, node.ip, node.index, parent,
+    /// creator, creator.username, creation_time, start_time, end_time, deletion_time, progress_amount, error_reason,
+    /// is_cancelled, attempt, max_attempts, retry_delay, timeout, priority, hold, lease_expires, labels.NAME. Given
+    /// several times, the later ones sort what is equal by those before.
+    ///
+    /// Example: --order template.name --order -creation_time
     #[arg(long, value_name = "[-]FIELD", default_value = "-pk", allow_hyphen_values = true)]
     order: Vec<String>,
 

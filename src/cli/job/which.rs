@@ -40,6 +40,16 @@ pub(super) struct Filter {
     label: Vec<String>,
 
     /// Those that pass a condition, such as `creation_time > 2h ago`, `description ~ "plate 7"`, `node is null`
+    ///
+    /// Signs: = != < <= > >=, ~ (contains), !~ (does not contain), `is null`, `is not null`.
+    ///
+    /// Fields: pk, phase, description, template, template.name, template.version, node, node.ip, node.index, parent,
+    /// creator, creator.username, creation_time, start_time, end_time, deletion_time, progress_amount, error_reason,
+    /// is_cancelled, attempt, max_attempts, retry_delay, timeout, priority, hold, lease_expires, labels, labels.NAME,
+    /// outputs, outputs.name, outputs.type, input_values, parameter_values. `labrun job show PK --json` shows what they
+    /// hold.
+    ///
+    /// Example: --where 'creator.username = ada'
     #[arg(long = "where", value_name = "FIELD SIGN VALUE")]
     conditions: Vec<String>,
 

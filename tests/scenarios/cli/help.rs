@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory};
+use serde_json::json;
 
 use crate::harness::Person;
 
@@ -79,4 +80,37 @@ fn without_a_command_the_help_is_shown_and_it_is_an_error() {
     Person::new().run(&[""; 0]).fails(2, "Usage: labrun");
     Person::new().run(&["job"]).fails(2, "Usage: labrun job");
     Person::new().run(&["job", "frobnicate"]).fails(2, "unrecognized subcommand");
+}
+
+/// Gives the names behind `Fields:` in what `--help` says of an argument of `labrun job list`.
+fn fields_in_the_help_of(argument: &str) -> Vec<String> {
+    let (_, list) = commands().into_iter().find(|(words, _)| words == &["job", "list"]).expect("the command");
+    let argument = list.get_arguments().find(|found| found.get_long() == Some(argument)).expect("the argument");
+    let help = argument.get_long_help().or(argument.get_help()).expect("it has help").to_string();
+    let (_, names) = help.split_once("Fields: ").unwrap_or_else(|| panic!("no fields in {help:?}"));
+    let names = names.split_once(". ").map_or(names, |(names, _)| names);
+    names.trim_end_matches('.').split([',', ';']).map(|name| name.trim().to_owned()).collect()
+}
+
+#[test]
+fn the_fields_in_the_help_of_conditions_and_orders_are_those_of_a_job() {
+    let check = |request: serde_json::Value| labrun::filter::parse(&request, &labrun::store::filter::JOBS).map(drop);
+    let own = schemars::schema_for!(labrun::wire::Job);
+    let own: Vec<&String> =
+        own.get("properties").and_then(|fields| fields.as_object()).expect("fields").keys().collect();
+    let conditions = fields_in_the_help_of("where");
+    for name in &conditions {
+        let test = json!({"expressions": [{"type": "isnull", "field": name.replace("NAME", "plate")}]});
+        assert_eq!(check(test), Ok(()), "{name}");
+    }
+    let orders = fields_in_the_help_of("order");
+    let order = |name: &str| json!({"order_by": [{"field": name.replace("NAME", "plate")}]});
+    for name in &orders {
+        assert_eq!(check(order(name)), Ok(()), "{name}");
+    }
+    for name in own {
+        let leads_there = |named: &String| named == name || named.split('.').next() == Some(name);
+        assert!(conditions.iter().any(leads_there), "--where does not name {name}");
+        assert!(orders.iter().any(leads_there) || check(order(name)).is_err(), "--order does not name {name}");
+    }
 }
