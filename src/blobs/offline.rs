@@ -100,6 +100,18 @@ pub fn list_shard(dir: &Path, shard: u8) -> io::Result<Vec<Digest>> {
     Ok(found)
 }
 
+/// Gives how many bytes lie in a blob directory under their digests, whoever names them.
+pub fn bytes_on_disk(dir: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    for shard in 0..=u8::MAX {
+        for digest in list_shard(dir, shard)? {
+            // What is gone by now, or can't be looked at, adds nothing: whoever reads the bytes tells of it.
+            total += std::fs::metadata(place(dir, digest)).map_or(0, |found| found.len());
+        }
+    }
+    Ok(total)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

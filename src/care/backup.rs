@@ -45,7 +45,7 @@ pub fn backup(dir: &Path, dest: &Path, progress: &dyn Progress) -> Result<Report
         return Err(Error::Directory(format!("{dest} lies within {dir}, and would be lost with it: name another")));
     }
     make_shards(&dest.join(BLOBS))?;
-    let (count, _) = live.count_named()?;
+    let count = live.count_named()?;
     progress.begin("linking bytes (files)", u64::try_from(count).unwrap_or_default());
     take_bytes(&live, &live, dir, dest, By::Link, progress)?;
     progress.end();
@@ -85,7 +85,7 @@ pub fn restore(src: &Path, dir: &Path, progress: &dyn Progress) -> Result<Report
     make_empty(dir)?;
     let _lock = lock(dir, SystemClock.now())?;
     make_shards(&dir.join(BLOBS))?;
-    let (count, _) = from.count_named()?;
+    let count = from.count_named()?;
     progress.begin("copying bytes (files)", u64::try_from(count).unwrap_or_default());
     take_bytes(&from, &from, src, dir, By::Copy, progress)?;
     progress.end();

@@ -85,7 +85,7 @@ pub fn check(dir: &Path, at_most: Duration) -> Result<(bool, Option<String>), Er
     if let Some(problem) = found.and_then(|problems| problems.into_iter().next()) {
         return Ok((whole, Some(format!("the database is damaged: {problem}; restore a backup"))));
     }
-    if !dir.join(BLOBS).is_dir() && database.count_named()?.0 > 0 {
+    if !dir.join(BLOBS).is_dir() && database.count_named()? > 0 {
         return Ok((whole, Some("the folder blobs is missing: put it back, or restore a backup".to_owned())));
     }
     Ok((whole, None))

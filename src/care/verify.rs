@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{BLOBS, DATABASE, Error, Progress, lock, open_database};
 use crate::blobs::Digest;
-use crate::blobs::offline::{Damage, examine, list_shard, partial_bytes, place};
+use crate::blobs::offline::{Damage, bytes_on_disk, examine, list_shard, partial_bytes, place};
 use crate::domain::ids::UploadId;
 use crate::domain::time::{Clock, SystemClock};
 use crate::store::offline::{NamedBytes, Offline, Wanted, mark_damaged};
@@ -15,7 +15,7 @@ const BATCH: u32 = 256;
 /// What a look at a data directory found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Digests that rows name and whose bytes were read through.
+    /// Digests whose bytes were read through, those that no row names among them.
     pub blobs: u64,
     /// Bytes that were read.
     pub bytes: u64,
@@ -38,8 +38,7 @@ pub fn verify(dir: &Path, progress: &dyn Progress) -> Result<Report, Error> {
     let database = open_database(dir)?;
     let mut report = Report { problems: database.problems()?, ..Report::default() };
     let blobs = dir.join(BLOBS);
-    let (_, total) = database.count_named()?;
-    progress.begin("reading the bytes", u64::try_from(total).unwrap_or_default());
+    progress.begin("reading the bytes", bytes_on_disk(&blobs).map_err(Error::file(&blobs))?);
     let mut after = String::new();
     loop {
         let batch = database.named(&after, BATCH)?;
@@ -49,7 +48,7 @@ pub fn verify(dir: &Path, progress: &dyn Progress) -> Result<Report, Error> {
             look_at_named(&database, &blobs, &named, progress, &mut report)?;
         }
     }
-    look_at_unnamed(&database, &blobs, &mut report)?;
+    look_at_unnamed(&database, &blobs, progress, &mut report)?;
     look_at_uploads(&database, &blobs, &mut report)?;
     progress.end();
     Ok(report)
@@ -87,16 +86,30 @@ fn look_at_named(
 }
 
 /// Reads bytes that no row names as well: an upload of the same bytes would take them up.
-fn look_at_unnamed(database: &Offline, blobs: &Path, report: &mut Report) -> Result<(), Error> {
+fn look_at_unnamed(
+    database: &Offline,
+    blobs: &Path,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<(), Error> {
     for shard in 0..=u8::MAX {
         for digest in list_shard(blobs, shard).map_err(Error::file(blobs))? {
             let sha256 = digest.to_string();
             if database.wanted(&sha256)? != Wanted::No {
                 continue;
             }
-            match examine(blobs, digest, None, |_| ()) {
-                // The sweep may have taken them meanwhile.
-                Err(Damage::Missing) => {}
+            let mut read = 0;
+            let found = examine(blobs, digest, None, |count| {
+                read += count;
+                progress.advance(count);
+            });
+            // The sweep may have taken them meanwhile.
+            if matches!(found, Err(Damage::Missing)) {
+                continue;
+            }
+            report.blobs += 1;
+            report.bytes += read;
+            match found {
                 Ok(()) => report.unreferenced += 1,
                 Err(damage) => {
                     report.problems.push(format!("the bytes {sha256}, which no row names: {damage}"));

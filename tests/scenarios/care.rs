@@ -4,7 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Held, Lab, Server, Setup, binary, dump};
+use serde_json::json;
+
+use crate::harness::{Held, Lab, Server, Setup, binary, document, dump};
 
 /// Runs the binary; gives whether it succeeded, and all that it printed.
 fn labrun(arguments: &[&str]) -> (bool, String) {
@@ -43,6 +45,11 @@ fn does_not_start(dir: &Path) -> String {
 fn file_of(dir: &Path, output: &serde_json::Value) -> PathBuf {
     let sha256 = output["sha256"].as_str().expect("a digest");
     dir.join("blobs").join(&sha256[..2]).join(&sha256[2..])
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn with_outputs(lab: &Lab, names: &[&str]) -> (Held, Vec<serde_json::Value>) {
@@ -181,4 +188,30 @@ async fn a_start_on_a_damaged_directory_is_refused_with_a_sentence() {
     fails(&["verify", "--data-dir", text(&dir)]);
     std::fs::write(&database, &whole).unwrap();
     succeeds(&["verify", "--data-dir", text(&dir)]);
+}
+
+#[tokio::test]
+async fn verify_counts_all_bytes_that_it_reads() {
+    let lab = Lab::start();
+    with_outputs(&lab, &["kept"]).await;
+    // Bytes that the input of a job names, and bytes that nothing names yet.
+    let [named, waiting] = ["the readings of a plate", "not yet the input of any job"];
+    for bytes in [named, waiting] {
+        let digest = sha256(bytes);
+        lab.request("PUT", &format!("/v1/blobs/{digest}")).bytes(bytes).await.expect(201);
+    }
+    let mut document = document("assay");
+    document["specific"]["parameters"] = json!([]);
+    document["specific"]["framework"] = json!("");
+    document["specific"]["body"] = json!("");
+    document["specific"]["inputs"] = json!([{"name": "plate", "types": ["BLOB<'csv'>"], "options": "", "help": ""}]);
+    let template = lab.import(document).await.expect(200).pk();
+    let plate = json!({"value": format!("sha256:{}", sha256(named)), "type": "BLOB<'csv'>"});
+    let path = format!("/v1/job-templates/{template}/create-job");
+    lab.post(&path).json(json!({"input_values": {"plate": plate}})).await.expect(200);
+    let dir = lab.server(|server| server.dir().to_owned());
+    let said = succeeds(&["verify", "--data-dir", text(&dir)]);
+    let total = "the bytes of kept".len() + named.len() + waiting.len();
+    assert!(said.contains(&format!("reading the bytes: {total} to do")), "{said}");
+    assert!(said.contains(&format!("3 blobs, {total} bytes read; 1 blob waits for a name")), "{said}");
 }
