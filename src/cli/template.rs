@@ -47,7 +47,7 @@ enum Action {
         /// Name (the newest version), NAME@VERSION or key
         template: String,
     },
-    /// Import template documents. For staff
+    /// Import template documents. One of a name and version that are there takes the place of that template. For staff
     Import {
         /// Files of JSON; `-` is stdin
         #[arg(required = true)]
@@ -94,12 +94,13 @@ impl Template {
                         true => import_unless_there(&file, &client).await?,
                         false => (client.import_template(&read(&file)?).await?, true),
                     };
+                    let replaced = if is_new { replaced_by(&template, &client).await } else { None };
                     if !screen.wants_json() {
-                        let what = if is_new { "imported as" } else { "is there already as" };
-                        let name = plain(&template.name);
-                        screen.line(&format!("template {} {what} {name}@{}", template.pk, template.version))?;
+                        screen.line(&import_sentence(&template, is_new, replaced))?;
                     }
-                    imported.push(serde_json::to_value(template)?);
+                    let mut shown = serde_json::to_value(template)?;
+                    shown["replaced"] = replaced.map(|replaced| replaced.0).into();
+                    imported.push(shown);
                 }
                 if screen.wants_json() {
                     screen.json(&Value::Array(imported))?;
@@ -309,6 +310,27 @@ pub(super) async fn import_unless_there(file: &Path, client: &Client) -> anyhow:
         false => error.into(),
     })?;
     Ok((template, true))
+}
+
+/// Gives the template that an import replaced. The answer to the import does not say so, but the one was deleted in the
+/// same transaction as the other was made, and therefore at the same time.
+pub(super) async fn replaced_by(new: &Row, client: &Client) -> Option<TemplateId> {
+    let mut spec = ListSpec::default().with(exact("name", new.name.as_str())).with(exact("version", new.version));
+    spec.include_inactive = true;
+    // The import went well. That this can't be told is no reason to say that it failed.
+    let namesakes = client.templates(&spec).await.unwrap_or_default();
+    let replaced = namesakes.iter().find(|other| other.deletion_time == Some(new.creation_time) && other.pk != new.pk);
+    replaced.map(|replaced| replaced.pk)
+}
+
+/// Says what came of a document.
+pub(super) fn import_sentence(template: &Row, is_new: bool, replaced: Option<TemplateId>) -> String {
+    let what = if is_new { "imported as" } else { "is there already as" };
+    let about = format!("template {} {what} {}@{}", template.pk, plain(&template.name), template.version);
+    match replaced {
+        Some(replaced) => format!("{about}; it replaces template {replaced}"),
+        None => about,
+    }
 }
 
 /// Gives the template on the server that equals a document: the one of its version, or the newest when it names none.

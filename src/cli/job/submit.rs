@@ -146,8 +146,8 @@ async fn resolve(named: &str, client: &Client, screen: Screen) -> anyhow::Result
     if looks_like_a_path || (Path::new(named).is_file() && named.parse::<i64>().is_err()) {
         let (template, is_new) = template::import_unless_there(Path::new(named), client).await?;
         if is_new && !screen.wants_json() {
-            let about = format!("{}@{}", plain(&template.name), template.version);
-            screen.line(&format!("template {} imported as {about}", template.pk))?;
+            let replaced = template::replaced_by(&template, client).await;
+            screen.line(&template::import_sentence(&template, is_new, replaced))?;
         }
         return Ok(template);
     }

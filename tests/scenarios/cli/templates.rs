@@ -74,3 +74,28 @@ async fn a_workflow_shows_its_children() {
     assert!(shown.contains("CHILD") && shown.contains("second  peaks@1"), "{shown}");
     assert!(owner.run(&["template", "list"]).expect(0).out.contains("workflow  2 children"));
 }
+
+#[tokio::test]
+async fn an_import_says_which_template_it_replaced() {
+    let lab = Lab::start();
+    let owner = Person::owner(&lab);
+    std::fs::write(owner.folder().join("peaks.json"), document("peaks", Some(3)).to_string()).expect("it is written");
+    let import = |more: &[&str]| owner.run(&[&["template", "import", "peaks.json"], more].concat()).expect(0);
+    assert_eq!(import(&[]).out, "template 1 imported as peaks@3\n");
+    assert_eq!(import(&[]).out, "template 2 imported as peaks@3; it replaces template 1\n");
+    assert_eq!(import(&["--json"]).json()[0]["replaced"], 2);
+    assert_eq!(import(&["--unless-there"]).out, "template 3 is there already as peaks@3\n");
+    assert_eq!(import(&["--unless-there", "--json"]).json()[0]["replaced"], Value::Null);
+    // Another version replaces nothing, nor does what comes after a deletion.
+    std::fs::write(owner.folder().join("peaks.json"), document("peaks", None).to_string()).expect("it is written");
+    let new = import(&["--json"]).json();
+    assert_eq!((&new[0]["version"], &new[0]["replaced"]), (&json!(4), &Value::Null));
+    owner.run(&["template", "delete", "peaks@3"]).expect(0);
+    std::fs::write(owner.folder().join("peaks.json"), document("peaks", Some(3)).to_string()).expect("it is written");
+    assert_eq!(import(&[]).out, "template 5 imported as peaks@3\n");
+    // The document of an equal template is not needed to know; that of another is replaced with --unless-there as well.
+    let mut other = document("peaks", Some(3));
+    other["description"] = json!("Finds more peaks");
+    std::fs::write(owner.folder().join("peaks.json"), other.to_string()).expect("it is written");
+    assert_eq!(import(&["--unless-there"]).out, "template 6 imported as peaks@3; it replaces template 5\n");
+}
