@@ -19,9 +19,9 @@ def call(path, body=None, raw=None, method="POST", **headers):
             return json.load(answer) if answer.status != 204 else None
     except HTTPError as error:
         error.msg = json.load(error)["detail"]
-        if error.code != 401 or path == "/auth/obtain":
-            raise
-    session["Authorization"] = "Bearer " + call("/auth/obtain", {"username": USER, "password": os.environ["LABRUN_PASSWORD"]})["access"]
+        if path == "/auth/obtain" and error.code in (400, 401, 429): sys.exit(f"{USER} can't log in: {error.msg} Set LABRUN_USER and LABRUN_PASSWORD.")
+        if error.code != 401: raise
+    session["Authorization"] = "Bearer " + call("/auth/obtain", {"username": USER, "password": os.environ.get("LABRUN_PASSWORD", "")})["access"]
     return call(path, body, raw, method, **{**headers, **session})
 
 def upload(path, data, piece=64 << 20):

@@ -111,6 +111,27 @@ async fn a_refusal_ends_an_upload_at_once() {
     assert_eq!((refused.status(), refused.code()), (Some(406), Some("wrong_phase")));
 }
 
+/// What the example worker in Python says of a password that is wrong, or that nobody gave.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_in_python_says_in_one_line_that_it_cannot_log_in() {
+    let lab = Lab::start();
+    for password in [Some("a-wrong-password"), None] {
+        let mut command = std::process::Command::new("python3");
+        command.args(["examples/worker.py", "--once"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        command.env("LABRUN_URL", format!("http://127.0.0.1:{}", lab.port()));
+        command.env("LABRUN_USER", "admin").env_remove("LABRUN_PASSWORD");
+        command.envs(password.map(|password| ("LABRUN_PASSWORD", password)));
+        let run = tokio::task::spawn_blocking(move || command.output());
+        let Ok(output) = run.await.expect("no panic") else {
+            println!("SKIPPED: no python3");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.contains("LABRUN_PASSWORD"), "{said}");
+    }
+}
+
 /// The upload of the example worker in Python, in pieces of 1,000 bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_worker_in_python_uploads_in_pieces_too() {
