@@ -7,7 +7,7 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use super::{BLOBS, DATABASE, Error, Progress, Report, TOKEN_KEY};
 use super::{check_empty, lock, make_empty, open_database, sync_dir, verify};
@@ -36,14 +36,13 @@ enum By {
 /// `dir` meanwhile, and waits for nothing.
 pub fn backup(dir: &Path, dest: &Path, progress: &dyn Progress) -> Result<Report, Error> {
     let live = open_database(dir)?;
-    make_empty(dest)?;
-    let whole = |path: &Path| path.canonicalize().map_err(Error::file(path));
-    if whole(dest)?.starts_with(whole(dir)?) {
-        // It is empty, and made just now or by whoever named it.
-        drop(std::fs::remove_dir(dest));
+    // Looked at before anything is made, so that nothing is left of what is refused.
+    let place = |path: &Path| place_of(path).map_err(Error::file(path));
+    if place(dest)?.starts_with(place(dir)?) {
         let (dest, dir) = (dest.display(), dir.display());
         return Err(Error::Directory(format!("{dest} lies within {dir}, and would be lost with it: name another")));
     }
+    make_empty(dest)?;
     make_shards(&dest.join(BLOBS))?;
     let count = live.count_named()?;
     progress.begin("linking bytes (files)", u64::try_from(count).unwrap_or_default());
@@ -92,6 +91,24 @@ pub fn restore(src: &Path, dir: &Path, progress: &dyn Progress) -> Result<Report
     copy_database(&from, &dir.join(UNFINISHED), progress)?;
     finish(src, dir)?;
     verify(dir, progress)
+}
+
+/// Says where a directory lies, whatever links lead there, or where it would once it and those above it are made.
+fn place_of(dir: &Path) -> io::Result<PathBuf> {
+    let mut place = PathBuf::new();
+    for part in std::path::absolute(dir)?.components() {
+        match part {
+            Component::ParentDir => drop(place.pop()),
+            part => place.push(part),
+        }
+        match place.canonicalize() {
+            Ok(found) => place = found,
+            // What is not there yet is made as a directory of its own, and is no link.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(place)
 }
 
 /// Copies the database, with its progress.

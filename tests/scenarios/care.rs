@@ -215,3 +215,22 @@ async fn verify_counts_all_bytes_that_it_reads() {
     assert!(said.contains(&format!("reading the bytes: {total} to do")), "{said}");
     assert!(said.contains(&format!("3 blobs, {total} bytes read; 1 blob waits for a name")), "{said}");
 }
+
+#[tokio::test]
+async fn a_backup_that_is_refused_leaves_no_folder_behind() {
+    let lab = Lab::start();
+    let dir = lab.server(|server| server.dir().to_owned());
+    let temp = tempfile::tempdir().unwrap();
+    let link = temp.path().join("link");
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    let around = temp.path().join("new/../link/copies/first");
+    for within in [dir.join("copies/first"), link.join("copies/first"), around] {
+        let said = fails(&["backup", "--data-dir", text(&dir), text(&within)]);
+        assert!(said.contains("lies within") && said.contains("name another"), "{said}");
+        assert!(!dir.join("copies").exists() && !temp.path().join("new").exists(), "left of {within:?}");
+    }
+    // A folder that was there already is left as it is.
+    std::fs::create_dir(dir.join("empty")).unwrap();
+    fails(&["backup", "--data-dir", text(&dir), text(&dir.join("empty"))]);
+    assert!(dir.join("empty").is_dir());
+}
