@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -113,26 +113,28 @@ pub(crate) fn time_told_of() -> Timestamp {
 
 /// How long the first of the waiting lines waits for others.
 const GATHER: Duration = Duration::from_millis(20);
+/// Lines that may wait; one more is written where it comes up.
+const LINES_MAX: usize = 4_096;
 
 /// The lines of requests on their way into the log. A thread of its own puts them together, many in a row: nobody who
 /// waits for an answer waits for its line, and one between two requests costs both more (`benches/RESULTS.md`).
 #[derive(Debug)]
 pub(crate) struct Lines {
     /// `None` is the end.
-    waiting: Sender<Option<Line>>,
+    waiting: SyncSender<Option<Line>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Lines {
     /// Starts the thread. Without one, lines are written where they come up.
     pub(crate) fn begin() -> Self {
-        let (waiting, lines) = mpsc::channel();
+        let (waiting, lines) = mpsc::sync_channel(LINES_MAX);
         let thread = std::thread::Builder::new().name("labrun-lines".to_owned()).spawn(move || write_all(&lines));
         Self { waiting, thread: Mutex::new(thread.ok()) }
     }
 
     fn add(&self, line: Line) {
-        drop(self.waiting.send(Some(line)));
+        drop(self.waiting.try_send(Some(line)));
     }
 
     /// Waits until all lines are written. Blocks; what comes later is written where it comes up.
