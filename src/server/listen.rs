@@ -22,8 +22,6 @@ use super::request::{self, Body, Incoming};
 use super::timeouts::{Answer, Gate, Timed};
 use super::tls::Tls;
 
-/// Header lines that a request may have.
-const HEADERS_MAX: usize = 100;
 /// A pause after a failed accept, so that a full file table does not turn into a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -62,8 +60,9 @@ struct Shared {
 pub(super) async fn serve(listener: TcpListener, tls: Option<Tls>, app: Arc<App>, drain_max: Duration) {
     let mut stopping = app.stopping.clone();
     let mut http = Builder::new();
-    // The stream has the time-outs; see `timeouts.rs`.
-    http.header_read_timeout(None).max_headers(HEADERS_MAX);
+    // The stream has the time-outs; see `timeouts.rs`. A request may have 100 header lines, as hyper has it unless told: it
+    // reads heads faster then.
+    http.header_read_timeout(None);
     let service = TowerToHyperService::new(warp::service(filter(app.clone())));
     let (open, mut all_closed) = tokio::sync::mpsc::channel::<()>(1);
     let cut_off = watch::Sender::new(false);

@@ -89,6 +89,7 @@ pub(super) fn act_and_show(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> 
     read(tx.connection(), job)?.ok_or(Error::NotFound)
 }
 
+/// Carries out one action on a job that has been looked at.
 fn act_on(
     tx: &WriteTx<'_>,
     job: JobId,

@@ -55,6 +55,9 @@ async fn huge_and_many_headers_are_refused_cleanly() {
         assert!(matches!(status, None | Some(400 | 431)), "{status:?}");
         still_answers(&lab).await;
     }
+    let lines = |count| format!("{head}{}\r\n", "X-A: b\r\n".repeat(count));
+    assert_eq!(status(&lab, lines(101).as_bytes()), Some(431));
+    assert!(matches!(status(&lab, lines(90).as_bytes()), Some(200 | 404)));
     // What is large but sensible is taken.
     lab.get("/healthz").anonymous().header("x-note", "b".repeat(8_000)).await.expect(200);
 }
