@@ -1,13 +1,8 @@
 //! `/v1/job-outputs`, and downloads.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::harness::{ADMIN, Held, Lab};
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::harness::{ADMIN, Held, Lab, sha256};
 
 async fn made(lab: &Lab, bytes: &[u8]) -> (Held, Value) {
     let held = lab.started().await;
@@ -20,7 +15,7 @@ async fn an_output_shows_what_it_is() {
     let lab = Lab::shared().await;
     let (held, output) = made(&lab, b"mz,height").await;
     assert_eq!((&output["job"], &output["name"], &output["type"]), (&json!(held.job), &json!("table"), &json!("CSV")));
-    assert_eq!((&output["size"], &output["sha256"]), (&json!(9), &json!(hex(b"mz,height"))));
+    assert_eq!((&output["size"], &output["sha256"]), (&json!(9), &json!(sha256(b"mz,height"))));
     assert!(output["deletion_time"].is_null() && output["creation_time"].is_string() && output["creator"].is_i64());
     assert_eq!(lab.get(&format!("/v1/job-outputs/{}", output["pk"])).await.expect(200).json(), output);
     let spec = json!({"expressions": [{"type": "exact", "field": "job.pk", "value": held.job}]});
@@ -35,7 +30,7 @@ async fn a_download_comes_with_all_that_checks_and_resumes_it() {
     let path = format!("/v1/job-outputs/{}/download", output["pk"]);
     let whole = lab.get(&path).await.expect(200);
     assert_eq!(whole.body, bytes);
-    let tag = format!("\"{}\"", hex(&bytes));
+    let tag = format!("\"{}\"", sha256(&bytes));
     for (name, value) in [
         ("content-type", "application/octet-stream"),
         ("content-length", "100000"),
@@ -127,8 +122,11 @@ async fn hard_delete_gives_the_output_and_takes_bytes_that_nothing_names() {
 async fn an_upload_is_checked_against_its_digest_and_repeats_harmlessly() {
     let lab = Lab::shared().await;
     let held = lab.started().await;
-    let right = hex(b"bytes");
-    lab.upload(held, "a", "t", "bytes").header("x-content-sha256", hex(b"other")).await.refuses(400, "digest_mismatch");
+    let right = sha256(b"bytes");
+    lab.upload(held, "a", "t", "bytes")
+        .header("x-content-sha256", sha256(b"other"))
+        .await
+        .refuses(400, "digest_mismatch");
     lab.upload(held, "a", "t", "bytes").header("x-content-sha256", "zz").await.refuses(400, "bad_digest");
     lab.upload(held, "a", "t", "bytes").header("content-digest", "sha-256=:!:").await.refuses(400, "bad_digest");
     lab.get(&format!("/v1/jobs/{}/outputs/a/t", held.job)).await.expect(404);
@@ -137,7 +135,7 @@ async fn an_upload_is_checked_against_its_digest_and_repeats_harmlessly() {
     lab.upload(held, "a", "t", "others").await.refuses(400, "duplicate_output");
     lab.upload(held, "a", "u", "others").await.expect(200);
     let empty = lab.upload(held, "nothing", "t", "").await.expect(200).json();
-    assert_eq!((&empty["size"], &empty["sha256"]), (&json!(0), &json!(hex(b""))));
+    assert_eq!((&empty["size"], &empty["sha256"]), (&json!(0), &json!(sha256(b""))));
     assert!(lab.get(&format!("/v1/jobs/{}/outputs/nothing/t", held.job)).await.expect(200).body.is_empty());
     // The type of the body is nobody's business.
     let odd = lab.upload(held, "odd", "t", "{").header("content-type", "application/json");

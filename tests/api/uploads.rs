@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use crate::harness::{ADMIN, Held, Lab, OTHER, Reply, Request, Setup, until};
+use crate::harness::{ADMIN, Held, Lab, OTHER, Reply, Request, Setup, sha256, until};
 
 /// A call in tus.
 fn tus<'a>(lab: &'a Lab, method: &str, path: &str) -> Request<'a> {
@@ -44,12 +44,8 @@ async fn head(lab: &Lab, place: &str) -> Reply {
     tus(lab, "HEAD", place).await
 }
 
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn announced(bytes: &[u8]) -> String {
-    format!("filename {},sha256 {}", STANDARD.encode("a.csv"), STANDARD.encode(hex(bytes)))
+    format!("filename {},sha256 {}", STANDARD.encode("a.csv"), STANDARD.encode(sha256(bytes)))
 }
 
 #[tokio::test]
@@ -87,7 +83,7 @@ async fn an_output_comes_in_pieces_and_is_there_when_all_of_it_is() {
     }
     assert_eq!(offset(&head(&lab, &at).await.expect(200)), bytes.len() as u64);
     let info = lab.get(&format!("/v1/jobs/{}/outputs/o/str/info", held.job)).await.expect(200).json();
-    assert_eq!((&info["sha256"], &info["size"]), (&hex(&bytes).into(), &bytes.len().into()));
+    assert_eq!((&info["sha256"], &info["size"]), (&sha256(&bytes).into(), &bytes.len().into()));
     let got = lab.get(&format!("/v1/jobs/{}/outputs/o/str", held.job)).await.expect(200);
     assert_eq!(got.body, bytes);
     let shown = lab.get(&at).await.expect(200).json();
@@ -107,10 +103,10 @@ async fn bytes_that_nothing_names_come_in_pieces_too() {
     let begun = tus(&lab, "POST", "/v1/blobs").header("upload-length", bytes.len().to_string()).await.expect(201);
     let at = place(&begun);
     assert_eq!(offset(&piece(&lab, held, &at, 0, &bytes[..5]).await.expect(204)), 5);
-    lab.get(&format!("/v1/blobs/{}", hex(&bytes))).await.expect(404);
+    lab.get(&format!("/v1/blobs/{}", sha256(&bytes))).await.expect(404);
     piece(&lab, held, &at, 5, &bytes[5..]).await.expect(204);
-    assert_eq!(lab.get(&at).await.expect(200).json()["sha256"], hex(&bytes));
-    assert_eq!(lab.get(&format!("/v1/blobs/{}", hex(&bytes))).await.expect(200).body, bytes);
+    assert_eq!(lab.get(&at).await.expect(200).json()["sha256"], sha256(&bytes));
+    assert_eq!(lab.get(&format!("/v1/blobs/{}", sha256(&bytes))).await.expect(200).body, bytes);
     let listed = lab.get("/v1/uploads").await.expect(200);
     assert!(listed.pks().contains(&begun.pk()));
     assert!(!lab.get("/v1/uploads").by(OTHER).await.expect(200).pks().contains(&begun.pk()));
@@ -141,7 +137,7 @@ async fn bytes_that_the_server_has_need_not_be_sent() {
     let lab = Lab::shared().await;
     let held = lab.started().await;
     let bytes = lab.unique("known bytes").into_bytes();
-    lab.put(&format!("/v1/blobs/{}", hex(&bytes))).bytes(bytes.clone()).await.expect(201);
+    lab.put(&format!("/v1/blobs/{}", sha256(&bytes))).bytes(bytes.clone()).await.expect(201);
     let begun = begin(&lab, held, "o", bytes.len()).header("upload-metadata", announced(&bytes)).await.expect(201);
     assert_eq!(offset(&begun), bytes.len() as u64);
     assert!(begun.json()["output"].is_i64());
@@ -204,8 +200,8 @@ async fn a_piece_that_is_not_what_its_checksum_says_does_not_count() {
     let begun = begin(&lab, held, "o", 8).await.expect(201);
     let at = place(&begun);
     let sha1 = |bytes: &[u8]| format!("sha1 {}", STANDARD.encode(Sha1::digest(bytes)));
-    let sha256 = |bytes: &[u8]| format!("sha256 {}", STANDARD.encode(Sha256::digest(bytes)));
-    for checksum in [sha1(b"fact"), sha256(b"fact")] {
+    let by_sha256 = |bytes: &[u8]| format!("sha256 {}", STANDARD.encode(Sha256::digest(bytes)));
+    for checksum in [sha1(b"fact"), by_sha256(b"fact")] {
         let reply = piece(&lab, held, &at, 0, b"data").header("upload-checksum", checksum).await;
         reply.refuses(460, "checksum_mismatch");
         assert_eq!(offset(&head(&lab, &at).await), 0);
@@ -385,7 +381,7 @@ async fn an_acknowledged_offset_outlives_a_kill() {
     let got = lab.get(&format!("/v1/jobs/{}/outputs/o/str", held.job)).await.expect(200);
     assert_eq!(got.body, bytes);
     let shown: Value = lab.get(&at).await.expect(200).json();
-    assert_eq!(shown["sha256"], hex(&bytes));
+    assert_eq!(shown["sha256"], sha256(&bytes));
     let dir = lab.server(|server| server.dir().to_owned());
     let left = || dir.join("blobs/partial").read_dir().expect("a folder").count();
     until("the files of uploads to go", || (left() == 0).then_some(()));

@@ -25,3 +25,9 @@ pub(crate) use strace::Recorder;
 pub(crate) use visitor::{Visitor, attribute, form};
 pub(crate) use watcher::{Events, Piece, Said, Socket};
 pub(crate) use worker::{Hands, Worker, shell_template};
+
+/// Gives the SHA-256 of bytes, in hex.
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

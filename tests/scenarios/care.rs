@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Held, Lab, Server, Setup, binary, document, dump};
+use crate::harness::{Held, Lab, Server, Setup, binary, document, dump, sha256};
 
 /// Runs the binary; gives whether it succeeded, and all that it printed.
 fn labrun(arguments: &[&str]) -> (bool, String) {
@@ -45,11 +45,6 @@ fn does_not_start(dir: &Path) -> String {
 fn file_of(dir: &Path, output: &serde_json::Value) -> PathBuf {
     let sha256 = output["sha256"].as_str().expect("a digest");
     dir.join("blobs").join(&sha256[..2]).join(&sha256[2..])
-}
-
-fn sha256(text: &str) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn with_outputs(lab: &Lab, names: &[&str]) -> (Held, Vec<serde_json::Value>) {

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use labrun::client::{Client, RESUMABLE_ABOVE_BYTES};
 use labrun::domain::ids::{JobId, NodeId};
-use sha2::{Digest, Sha256};
 
-use crate::harness::{Held, Lab, PASSWORD, Proxy, Server, USER};
+use crate::harness::{Held, Lab, PASSWORD, Proxy, Server, USER, sha256};
 
 /// Makes a file that differs everywhere; gives its SHA-256 in hex.
 fn large_file(dir: &Path, name: &str, length: u64) -> (PathBuf, String) {
@@ -21,7 +20,7 @@ fn large_file(dir: &Path, name: &str, length: u64) -> (PathBuf, String) {
     }
     bytes.truncate(length as usize);
     std::fs::write(&path, &bytes).expect("the file can be written");
-    (path, Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    (path, sha256(&bytes))
 }
 
 /// Logs the lab's user in through a proxy.

@@ -10,7 +10,7 @@ mod taking;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Lab, deadline, until};
+use crate::harness::{Lab, deadline, sha256, until};
 
 /// Makes a job of a template; `more` is what else its body holds.
 async fn submit(lab: &Lab, template: i64, parameters: Value, more: Value) -> i64 {
@@ -50,12 +50,6 @@ async fn output(lab: &Lab, job: i64, name: &str, type_name: &str) -> String {
 /// Reads the log that was kept of a run.
 async fn kept_log(lab: &Lab, job: i64) -> String {
     output(lab, job, "log", "BLOB<'txt'>").await
-}
-
-/// Gives the SHA-256 of a text, in hex.
-fn sha256(text: &str) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The line of a script that waits until a file is there.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::caller::Caller;
+use crate::harness::sha256;
 
 /// What the server said of a job, and must keep to.
 #[derive(Debug, Clone)]
@@ -60,10 +60,6 @@ impl std::ops::AddAssign for Count {
     }
 }
 
-pub(in crate::scenarios) fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Gives the outputs that a job is shown with.
 pub(in crate::scenarios) fn outputs(job: &Value) -> &Vec<Value> {
     job["outputs"].as_array().expect("a list")
@@ -110,7 +106,7 @@ impl Told {
             let (status, bytes) = reader.read(&format!("/v1/job-outputs/{}/download", output["pk"])).await;
             assert_eq!(status, 200, "LOST: the bytes of output {output}");
             let name = output["name"].as_str().expect("a name").to_owned();
-            assert_eq!(self.bytes.get(&(pk, name)), Some(&hex(&bytes)), "LOST: other bytes of output {output}");
+            assert_eq!(self.bytes.get(&(pk, name)), Some(&sha256(&bytes)), "LOST: other bytes of output {output}");
         }
         outputs(&now).len()
     }
@@ -133,7 +129,7 @@ impl Told {
             let (status, body) = worker.piece(&path, received, rest).await.expect("an answer");
             assert_eq!(status, 204, "LOST: upload {pk} can't go on: {}", String::from_utf8_lossy(&body));
             let (status, bytes) = worker.read(&format!("/v1/jobs/{}/outputs/{}/str", sent.job, sent.name)).await;
-            assert_eq!((status, hex(&bytes)), (200, hex(&sent.bytes)), "LOST: bytes of upload {pk}");
+            assert_eq!((status, sha256(&bytes)), (200, sha256(&sent.bytes)), "LOST: bytes of upload {pk}");
         }
         true
     }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::Dice;
 use super::caller::Caller;
-use super::told::{Said, Sent, Told, hex, outputs};
+use super::told::{Said, Sent, Told, outputs};
+use crate::harness::sha256;
 
 /// The templates that there are.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +114,7 @@ impl Worker {
             let child = children.get(index).unwrap_or_else(|| panic!("LOST: child {name} of {top}")).clone();
             let pk = child["pk"].as_i64().expect("a key");
             assert!(self.told.jobs.insert(pk, Said::Job(child)).is_none(), "the key {pk} was given out twice");
-            self.told.bytes.insert((top, format!("{name}:{output}")), hex(b"{}"));
+            self.told.bytes.insert((top, format!("{name}:{output}")), sha256(b"{}"));
             for verb in ["acquire", "start", "upload", "progress/0.5", "finish"] {
                 self.told.doubtful.insert(top, "child");
                 match verb {
@@ -152,7 +153,7 @@ impl Worker {
     /// Notes that an output is about to come.
     fn expect_output(&mut self, pk: i64, name: &str, bytes: &[u8]) {
         self.told.doubtful.insert(pk, "outputs");
-        self.told.bytes.insert((pk, name.to_owned()), hex(bytes));
+        self.told.bytes.insert((pk, name.to_owned()), sha256(bytes));
     }
 
     /// Notes that an output is there.
@@ -167,7 +168,7 @@ impl Worker {
     /// Uploads an output in one call.
     async fn whole(&mut self, pk: i64, name: &str, type_name: &str, bytes: Vec<u8>) -> Option<()> {
         self.expect_output(pk, name, &bytes);
-        let sha256 = hex(&bytes);
+        let sha256 = sha256(&bytes);
         let path = format!("/v1/jobs/{pk}/outputs/{name}/{type_name}");
         let output = self.as_user().done("POST", &path, bytes).await?;
         assert_eq!(output["sha256"], sha256.as_str());
@@ -177,7 +178,7 @@ impl Worker {
 
     /// Puts bytes by their digest, and attaches them.
     async fn known(&mut self, pk: i64, name: &str, bytes: Vec<u8>) -> Option<()> {
-        let sha256 = hex(&bytes);
+        let sha256 = sha256(&bytes);
         self.as_user().done("PUT", &format!("/v1/blobs/{sha256}"), bytes.clone()).await?;
         self.told.answers += 1;
         self.expect_output(pk, name, &bytes);
