@@ -116,8 +116,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// Lines that may wait; one more is written where it comes up.
 const LINES_MAX: usize = 4_096;
 
-/// The lines of requests on their way into the log. A thread of its own puts them together, many in a row: nobody who
-/// waits for an answer waits for its line, and one between two requests costs both more (`benches/RESULTS.md`).
+/// The lines of requests on their way into the log. A thread of its own puts them together, so that nobody who waits for
+/// an answer waits for its line, nor a client on the same core for the one after it (`benches/RESULTS.md`).
 #[derive(Debug)]
 pub(crate) struct Lines {
     /// `None` is the end.

@@ -80,7 +80,7 @@ pub(in crate::store) fn act(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) ->
 pub(super) fn act_and_show(tx: &WriteTx<'_>, job: JobId, by: By, verb: Verb) -> Result<wire::Job, Error> {
     if let Verb::Progress { amount, .. } = verb {
         // What nodes call most. It changes nothing else that is shown, so the look that the rules need at the row serves
-        // for the answer as well.
+        // for the answer as well (`benches/RESULTS.md`).
         let (shown, standing, actor) = shown_and_standing_by(tx.connection(), job, by)?;
         act_on(tx, job, by, verb, &standing, actor)?;
         return Ok(wire::Job { progress_amount: amount, ..shown });
