@@ -582,3 +582,68 @@ UPDATE sqlite_schema SET sql = replace(sql,
 WHERE type = 'table' AND name = 'jobs';
 
 PRAGMA writable_schema = RESET;
+
+-- v6
+
+-- An index of the events by their job cost every transition the writing of a page that it shared with none, and the index of
+-- steps another. Now the events of a job are a chain: each says which was before it, and the job says which is its newest.
+-- Only every 64th event of a job is in an index, so that what comes after a place is found without a walk from the end.
+-- (`job` has no REFERENCES: SQLite would look for the events of a job that is deleted by reading them all. The trigger below
+-- finds them by their chain.)
+CREATE TABLE events_in_chains (
+    seq            INTEGER PRIMARY KEY,
+    job            INTEGER NOT NULL,
+    -- Which event of the job it is, from 1 on.
+    number         INTEGER NOT NULL CHECK (number >= 1),
+    -- The event of the job before it, and the last one before it that was not progress.
+    previous       INTEGER CHECK (previous < seq),
+    previous_step  INTEGER CHECK (previous_step <= previous),
+    time           INTEGER NOT NULL,
+    -- In pairs, as step 4 says.
+    transition     TEXT    NOT NULL CHECK (transition IN ('progress', 'create') OR transition IN ('acquire', 'start')
+                                           OR transition IN ('finish', 'release') OR transition IN ('error', 'reset')
+                                           OR transition IN ('abort', 'cancel')),
+    -- The job as the transition left it.
+    node           INTEGER,
+    progress       REAL    NOT NULL,
+    error          TEXT,
+    description    TEXT    NOT NULL,
+    -- What the caller sent along, a JSON object.
+    data           TEXT    NOT NULL DEFAULT '{}',
+    CHECK ((previous IS NULL) = (number = 1))
+) STRICT;
+
+-- How many events the job has, the newest of them, and the newest that is not progress.
+ALTER TABLE jobs ADD COLUMN events INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN last_event INTEGER;
+ALTER TABLE jobs ADD COLUMN last_step INTEGER CHECK (last_step <= last_event);
+
+INSERT INTO events_in_chains
+SELECT e.seq, e.job, links.number, links.previous, links.previous_step, e.time, e.transition, e.node, e.progress, e.error,
+    e.description, e.data
+FROM (
+    SELECT seq, row_number() OVER of_job AS number, lag(seq) OVER of_job AS previous,
+        max(iif(transition = 'progress', NULL, seq))
+            OVER (of_job ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_step
+    FROM events WINDOW of_job AS (PARTITION BY job ORDER BY seq)
+    ORDER BY seq
+) AS links CROSS JOIN events AS e ON e.seq = links.seq;
+
+UPDATE jobs SET (events, last_event) = (SELECT count(*), max(seq) FROM events WHERE job = jobs.pk),
+    last_step = (SELECT max(seq) FROM events WHERE job = jobs.pk AND transition <> 'progress');
+
+DROP TRIGGER events_go;
+DROP TABLE events;
+ALTER TABLE events_in_chains RENAME TO events;
+
+CREATE INDEX events_marked ON events (job, seq) WHERE number % 64 = 0;
+
+-- Events go with their job, and in no other way.
+CREATE TRIGGER events_go BEFORE DELETE ON jobs BEGIN
+    UPDATE events_gone SET seq = max(seq, (SELECT coalesce(max(seq), 0) FROM events));
+    DELETE FROM events WHERE seq IN (
+        WITH RECURSIVE chain (seq) AS (
+            SELECT old.last_event
+            UNION ALL SELECT e.previous FROM chain CROSS JOIN events AS e ON e.seq = chain.seq WHERE e.previous IS NOT NULL)
+        SELECT seq FROM chain);
+END;

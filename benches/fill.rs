@@ -1,10 +1,11 @@
 //! Many jobs at once: two jobs that the server made are copied again and again, with their events, attempts and
-//! outputs, while the server is stopped. Copies of rows fit the schema whatever its columns are.
+//! outputs, while the server is stopped. Copies of rows fit the schema whatever its columns are; only the places of events,
+//! by which events and jobs lead to events, are new for each copy.
 
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use rusqlite::Connection;
+use rusqlite::{Connection, params_from_iter};
 
 use crate::lab::{Lab, NEW_JOB_ON_HOLD};
 
@@ -59,8 +60,12 @@ fn fill(data: &Path, count: i64, model: impl Fn(i64) -> i64) -> anyhow::Result<(
     while next <= count {
         connection.execute_batch("BEGIN")?;
         for pk in next..=count.min(next + BATCH - 1) {
+            let place = connection.query_row("SELECT max(seq) FROM events", [], |row| row.get(0))?;
+            let values = [pk, model(pk), place];
             for statement in &statements {
-                connection.prepare_cached(statement)?.execute([pk, model(pk)])?;
+                let mut statement = connection.prepare_cached(statement)?;
+                let wanted = statement.parameter_count();
+                statement.execute(params_from_iter(&values[..wanted]))?;
             }
         }
         connection.execute_batch("COMMIT")?;
@@ -76,10 +81,10 @@ pub(crate) fn last(connection: &Connection) -> anyhow::Result<i64> {
     Ok(connection.query_row("SELECT max(pk) FROM jobs", [], |row| row.get(0))?)
 }
 
-/// Writes the statement that copies the rows of job `?2` for job `?1`; `key` is the column with the job's key. A key of
-/// the rows' own is left to SQLite, and no copy is on hold.
+/// Writes the statement that copies the rows of job `?2` for job `?1`, whose events are behind the place `?3`; `key` is the
+/// column with the job's key. A key of the rows' own is left to SQLite, and no copy is on hold.
 fn copy_statement(connection: &Connection, table: &str, key: &str) -> anyhow::Result<String> {
-    let mut columns = connection.prepare("SELECT name FROM pragma_table_info(?1) WHERE name NOT IN ('pk', 'seq')")?;
+    let mut columns = connection.prepare("SELECT name FROM pragma_table_info(?1) WHERE name <> 'pk'")?;
     let names = columns.query_map([table], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     ensure!(!names.is_empty(), "the database has no table {table}");
     let (mut into, mut from) = (Vec::new(), Vec::new());
@@ -90,12 +95,19 @@ fn copy_statement(connection: &Connection, table: &str, key: &str) -> anyhow::Re
     for name in names {
         from.push(match name.as_str() {
             "on_hold" => "0".to_owned(),
+            "seq" => "?3 + number".to_owned(),
+            "previous" => "nullif(?3 + number - 1, ?3)".to_owned(),
+            "last_event" => "?3 + events".to_owned(),
+            "previous_step" | "last_step" => format!("?3 + (SELECT number FROM events WHERE seq = {name})"),
             name if name == key => "?1".to_owned(),
             name => format!("\"{name}\""),
         });
         into.push(format!("\"{name}\""));
     }
-    Ok(format!("INSERT INTO {table} ({}) SELECT {} FROM {table} WHERE {key} = ?2", into.join(", "), from.join(", ")))
+    // No index finds the events of a job; but the models are the first of all.
+    let among = if table == "events" { " AND seq <= (SELECT last_event FROM jobs WHERE pk = ?2)" } else { "" };
+    let (into, from) = (into.join(", "), from.join(", "));
+    Ok(format!("INSERT INTO {table} ({into}) SELECT {from} FROM {table} WHERE {key} = ?2{among}"))
 }
 
 /// Gives the size of the database, in bytes.

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use crate::Scale;
 use crate::drive::{Log, Worker, round};
 use crate::lab::{Caller, Lab};
-use crate::peers::raw::RawWrites;
+use crate::peers::raw::{AMOUNTS, RawWrites};
 use crate::report::{Budget, Figure, Report};
 use crate::stats::{Times, median};
 
@@ -18,11 +18,15 @@ pub(crate) struct Progress {
     pub(crate) node: Caller,
     /// The job it works on.
     pub(crate) job: i64,
+    /// How often it has said so.
+    calls: usize,
 }
 
 impl Worker for Progress {
     async fn cycle(&mut self, log: &mut Log) -> anyhow::Result<()> {
-        let path = format_args!("/v1/jobs/{}/progress/0.5", self.job);
+        let amount = AMOUNTS[self.calls % 2];
+        self.calls += 1;
+        let path = format_args!("/v1/jobs/{}/progress/{amount}", self.job);
         self.node.timed(log, "progress", "POST", path, b"").await.map(drop)
     }
 }
@@ -32,7 +36,7 @@ pub(crate) async fn working(lab: &mut Lab, count: usize) -> anyhow::Result<Vec<P
     let mut workers = Vec::with_capacity(count);
     for mut node in lab.nodes(count).await? {
         let job = node.begin(lab.template).await?;
-        workers.push(Progress { node, job });
+        workers.push(Progress { node, job, calls: 0 });
     }
     Ok(workers)
 }
@@ -71,11 +75,13 @@ pub(crate) async fn run(scale: Scale, report: &mut Report) -> anyhow::Result<()>
 /// Measures how long a node waits for a transition, and what a bare commit takes. Its client blocks on its socket, as
 /// one that has nothing else to do does.
 async fn latency(scale: Scale, report: &mut Report, lab: &mut Lab, raw: &RawWrites) -> anyhow::Result<()> {
-    let Progress { node, job } = working(lab, 1).await?.remove(0);
-    let request = node.head("POST", format_args!("/v1/jobs/{job}/progress/0.5"), "", 0);
+    let Progress { node, job, .. } = working(lab, 1).await?.remove(0);
+    let requests = AMOUNTS.map(|amount| node.head("POST", format_args!("/v1/jobs/{job}/progress/{amount}"), "", 0));
+    let mut requests = requests.iter().cycle();
     let mut connection = node.connection.blocking()?;
     let mut times = Times::default();
     let mut call = || {
+        let request = requests.next().context("there is always one more")?;
         let began = Instant::now();
         let status = connection.call(request.as_bytes())?.status;
         times.add(began.elapsed());

@@ -9,6 +9,9 @@ use rusqlite::{Connection, OpenFlags, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+/// How far a job is said to have come, in turns: SQLite does not write a row that stays as it was.
+pub(crate) const AMOUNTS: [f64; 2] = [0.25, 0.75];
+
 /// A database of its own with the same settings as the server's.
 #[derive(Debug)]
 pub(crate) struct RawWrites {
@@ -50,15 +53,16 @@ impl RawWrites {
             let count = self.count.get() + 1;
             self.count.set(count);
             let job = count % 1_000 + 1;
+            let amount = AMOUNTS[usize::from(count / 1_000 % 2 == 1)];
             self.connection
                 .prepare_cached("UPDATE jobs SET phase = 'started', progress = ?2 WHERE pk = ?1")?
-                .execute(params![job, 0.5])?;
+                .execute(params![job, amount])?;
             self.connection
                 .prepare_cached(
                     "INSERT INTO events (seq, job, time, transition, progress, description)
                      VALUES (?1, ?2, ?1, 'progress', ?3, 'a job of the harness')",
                 )?
-                .execute(params![count, job, 0.5])?;
+                .execute(params![count, job, amount])?;
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())

@@ -2,9 +2,9 @@
 
 use rusqlite::{Row, params};
 
-use super::jobs::{Standing, carry_out, family, read};
+use super::jobs::{Standing, carry_out, family, read, standing};
 use super::{Error, Store, WriteTx};
-use crate::domain::attempt::{self, Ending, plus};
+use crate::domain::attempt::{self, Attempts, Ending, plus};
 use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::{Change, State, Transition};
 use crate::wire;
@@ -80,7 +80,7 @@ pub(super) fn follow(
         }
     }
     if change.transition == Transition::Error {
-        retry(tx, job, standing, &change.next)?;
+        retry(tx, job, standing.attempts, &change.next)?;
     }
     if matches!(change.next, State::Created { holder: None }) {
         tx.note_free_job(job);
@@ -89,14 +89,17 @@ pub(super) fn follow(
 }
 
 /// Tries an errored job again, now or later, if attempts are left.
-fn retry(tx: &WriteTx<'_>, job: JobId, standing: &Standing, errored: &State) -> Result<(), Error> {
-    let Some(time) = standing.attempts.retry_at(tx.now()) else { return Ok(()) };
+fn retry(tx: &WriteTx<'_>, job: JobId, attempts: Attempts, errored: &State) -> Result<(), Error> {
+    let Some(time) = attempts.retry_at(tx.now()) else { return Ok(()) };
     if time > tx.now() {
         tx.connection().prepare_cached("UPDATE jobs SET retry_time = ?2 WHERE pk = ?1")?.execute(params![job, time])?;
         return Ok(());
     }
     match attempt::retry(errored) {
-        Some(change) => carry_out(tx, job, standing, errored, change, None, RETRY_DATA, Ends::default()),
+        Some(change) => {
+            let standing = standing(tx.connection(), job)?;
+            carry_out(tx, job, &standing, errored, change, None, RETRY_DATA, Ends::default())
+        }
         None => Ok(()),
     }
 }

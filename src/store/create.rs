@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::events::{self, NewEvent};
+use super::events::{self, Chain, NewEvent};
 use super::idempotency::IdempotencyKey;
 use super::jobs::read;
 use super::{Error, Store, WriteTx, templates, workflow};
@@ -90,12 +90,14 @@ pub(super) fn insert(tx: &WriteTx<'_>, new: &NewJob, kind: Kind, place: Option<P
         Kind::Workable => ("workable", 0),
         Kind::Meta(children) => ("meta", children),
     };
+    let (seq, chain) = (tx.next_event(), Chain::default());
+    let Chain { count, last, last_step } = chain.and(seq, Transition::Create);
     connection
         .prepare_cached(
             "INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, notifications,
                  creator, creation_time, priority, max_attempts, retry_delay, timeout, on_hold, labels, children,
-                 parent, child_name)
-             VALUES (?1, ?2, 'created', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                 parent, child_name, events, last_event, last_step)
+             VALUES (?1, ?2, 'created', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
         )?
         .execute(params![
             template,
@@ -115,6 +117,9 @@ pub(super) fn insert(tx: &WriteTx<'_>, new: &NewJob, kind: Kind, place: Option<P
             i64::try_from(children).unwrap_or(i64::MAX),
             place.map(|place| place.parent),
             place.map(|place| place.name),
+            count,
+            last,
+            last_step,
         ])?;
     let pk = JobId(connection.last_insert_rowid());
     for sha256 in blobs {
@@ -123,7 +128,9 @@ pub(super) fn insert(tx: &WriteTx<'_>, new: &NewJob, kind: Kind, place: Option<P
             .execute(params![pk, sha256])?;
     }
     let created = NewEvent {
+        seq,
         job: pk,
+        chain,
         transition: Transition::Create,
         node: None,
         progress: 0.0,

@@ -20,6 +20,15 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     if application != APPLICATION_ID && (application != 0 || tables != 0) {
         return Err(OpenError::Foreign);
     }
+    let known = steps.last().map_or(0, |(version, _)| *version);
+    let is_upgrade = found > 0 && found < known;
+    if is_upgrade {
+        tracing::info!(
+            "bringing the database from schema {found} to {known}; with millions of jobs this takes minutes"
+        );
+        // What a step sorts can be larger than memory.
+        connection.pragma_update(None, "temp_store", "FILE")?;
+    }
     for (version, sql) in steps.into_iter().filter(|(version, _)| *version > found) {
         let tx = connection.transaction()?;
         tx.execute_batch(sql)?;
@@ -29,6 +38,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
         }
         tx.pragma_update(None, "user_version", version)?;
         tx.commit()?;
+    }
+    if is_upgrade {
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        tracing::info!("the database is at schema {known}");
     }
     Ok(())
 }
@@ -119,7 +132,8 @@ mod tests {
         let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(sound, "ok");
         let event = |transition: &str| {
-            let sql = "INSERT INTO events (job, time, transition, progress, description) VALUES (1, 0, ?1, 0, '')";
+            let sql = "INSERT INTO events (job, number, time, transition, progress, description)
+                       VALUES (1, 1, 0, ?1, 0, '')";
             connection.execute(sql, [transition]).is_ok()
         };
         for transition in
@@ -164,8 +178,14 @@ mod tests {
         connection.execute("DELETE FROM events WHERE seq = 7", []).unwrap();
         migrate(&mut connection).unwrap();
         assert_eq!(last_place(&connection).unwrap(), 7);
-        connection.execute("INSERT INTO events SELECT 9, 1, 0, 'start', NULL, 0, NULL, '', '{}'", []).unwrap();
-        connection.execute("DELETE FROM jobs", []).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO events (seq, job, number, previous, previous_step, time, transition, progress, description)
+                     VALUES (9, 1, 3, 2, 2, 0, 'progress', 0, '');
+                 UPDATE jobs SET events = 3, last_event = 9;
+                 DELETE FROM jobs;",
+            )
+            .unwrap();
         let left: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
         assert_eq!((left, last_place(&connection).unwrap()), (0, 9));
     }
@@ -200,13 +220,62 @@ mod tests {
         assert!(!phase("cancelled", Some(1), Some(1), Some(2), Some("Cancelled")), "a lease at the end");
     }
 
+    #[test]
+    fn step_6_links_the_events_of_each_job_and_lets_them_go_with_it() {
+        let mut connection = before(6);
+        // Children that have their events between those of their parent, one of which has not had any.
+        connection
+            .execute_batch(
+                "INSERT INTO jobs (template, kind, parent, child_name, phase, input_values, parameter_values, description,
+                     creator, creation_time)
+                     VALUES (1, 'meta', 1, 'a', 'created', '{}', '{}', '', 1, 0),
+                            (1, 'meta', 1, 'b', 'created', '{}', '{}', '', 1, 0),
+                            (1, 'meta', NULL, NULL, 'created', '{}', '{}', '', 1, 0);
+                 INSERT INTO events (seq, job, time, transition, node, progress, error, description, data)
+                     VALUES (4, 2, 5, 'create', NULL, 0, NULL, 'd', '{}'), (5, 1, 6, 'progress', 7, 0.5, 'e', 'f', '{\"x\":1}'),
+                            (8, 2, 5, 'start', NULL, 0, NULL, '', '{}'), (9, 1, 5, 'progress', NULL, 0, NULL, '', '{}'),
+                            (10, 2, 5, 'progress', NULL, 0, NULL, '', '{}'), (11, 1, 5, 'error', NULL, 0, NULL, '', '{}'),
+                            (12, 2, 5, 'progress', NULL, 0, NULL, '', '{}'), (13, 4, 5, 'create', NULL, 0, NULL, '', '{}');",
+            )
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        let rows = |sql: &str| -> Vec<String> {
+            let mut statement = connection.prepare(sql).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let links = "SELECT concat_ws(' ', seq, job, number, coalesce(previous, '-'), coalesce(previous_step, '-'))
+                     FROM events ORDER BY seq";
+        let expected = [
+            "1 1 1 - -",
+            "2 1 2 1 1",
+            "4 2 1 - -",
+            "5 1 3 2 2",
+            "8 2 2 4 4",
+            "9 1 4 5 2",
+            "10 2 3 8 8",
+            "11 1 5 9 2",
+            "12 2 4 10 8",
+            "13 4 1 - -",
+        ];
+        assert_eq!(rows(links), expected);
+        let ends = "SELECT concat_ws(' ', pk, events, coalesce(last_event, '-'), coalesce(last_step, '-')) FROM jobs";
+        assert_eq!(rows(ends), ["1 5 11 11", "2 4 12 8", "3 0 - -", "4 1 13 13"]);
+        let whole = "SELECT concat_ws(' ', time, transition, node, progress, error, description, data) FROM events
+                     WHERE seq = 5";
+        assert_eq!(rows(whole), ["6 progress 7 0.5 e f {\"x\":1}"]);
+        assert_eq!(rows("PRAGMA integrity_check"), ["ok"]);
+        connection.execute("DELETE FROM jobs WHERE pk = 1", []).unwrap();
+        assert_eq!(rows(links), ["13 4 1 - -"]);
+    }
+
     /// What is written at every transition must not cost SQLite a table of its own; see step 4.
     #[test]
     fn rows_of_transitions_are_checked_without_tables_for_it() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
         for sql in [
-            "INSERT INTO events (seq, job, time, transition, progress, description) VALUES (1, 1, 1, 'start', 0, '')",
+            "INSERT INTO events (seq, job, number, time, transition, progress, description)
+             VALUES (1, 1, 1, 1, 'start', 0, '')",
             "INSERT INTO job_attempts (job, number, acquired, ended, outcome) VALUES (1, 1, 1, 1, 'finished')",
             "UPDATE job_attempts SET ended = 1, outcome = 'finished' WHERE job = 1 AND number = 1",
             "UPDATE jobs SET phase = 'started', start_time = 1, end_time = NULL, error_reason = NULL, progress_amount = 0,

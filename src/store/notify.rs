@@ -101,7 +101,7 @@ pub(super) fn tell(tx: &WriteTx<'_>, event: &NewEvent<'_>, has_asked: bool) -> R
 
 /// Makes the message of an event that is on its way into the log.
 fn message_of(event: &NewEvent<'_>) -> Result<Message, Error> {
-    let NewEvent { job, transition, node, progress, error, description, data } = event;
+    let NewEvent { seq: _, job, chain: _, transition, node, progress, error, description, data } = event;
     let broken = |error| Error::Broken(format!("the data of a transition of job {job} is no JSON: {error}"));
     Ok(Message {
         transition: *transition,

@@ -27,7 +27,27 @@ const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "job {} has no event that says it was created",
-        "SELECT pk FROM jobs WHERE NOT EXISTS (SELECT 1 FROM events WHERE job = jobs.pk AND transition = 'create')",
+        "SELECT pk FROM jobs WHERE events = 0 UNION ALL SELECT job FROM events WHERE number = 1 AND transition <> 'create'",
+    ),
+    (
+        "event {} is of a job that is not there",
+        "SELECT seq FROM events WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE pk = job)",
+    ),
+    (
+        "event {} does not lead to the one of its job before it",
+        "SELECT e.seq FROM events AS e LEFT JOIN events AS p ON p.seq = e.previous
+         WHERE e.number > 1 AND (p.job IS NOT e.job OR p.number IS NOT e.number - 1
+             OR e.previous_step IS NOT iif(p.transition = 'progress', p.previous_step, p.seq))",
+    ),
+    (
+        "job {} does not lead to its newest event",
+        "SELECT j.pk FROM jobs AS j LEFT JOIN events AS e ON e.seq = j.last_event
+         WHERE e.job IS NOT j.pk OR e.number IS NOT j.events
+             OR j.last_step IS NOT iif(e.transition = 'progress', e.previous_step, e.seq)",
+    ),
+    (
+        "job {} has more events than it knows of",
+        "SELECT job FROM events GROUP BY job HAVING count(*) > (SELECT events FROM jobs WHERE pk = job)",
     ),
     (
         "output {} has a digest that is no SHA-256 in lower-case hex",
@@ -258,4 +278,56 @@ pub fn mark_damaged(
 pub(super) fn names_any(connection: &Connection) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM job_outputs LIMIT 1";
     Ok(found(connection.query_row(sql, [], |row| row.get::<_, i64>(0)))?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_are_not_linked_as_they_should_be_are_found() {
+        let sound = "INSERT INTO users (username, password_hash, date_joined) VALUES ('a', '', 0);
+             INSERT INTO licences (name, url) VALUES ('l', '');
+             INSERT INTO job_templates (name, version, description, scope, licence, kind, specific, creator, creation_time)
+                 VALUES ('t', 1, '', '', 1, 'meta', '{}', 1, 0);
+             INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, creator, creation_time,
+                 events, last_event, last_step)
+                 VALUES (1, 'meta', 'created', '{}', '{}', '', 1, 0, 3, 4, 2),
+                        (1, 'meta', 'created', '{}', '{}', '', 1, 0, 1, 3, 3);
+             INSERT INTO events (seq, job, number, previous, previous_step, time, transition, progress, description)
+                 VALUES (1, 1, 1, NULL, NULL, 0, 'create', 0, ''), (2, 1, 2, 1, 1, 0, 'start', 0, ''),
+                        (3, 2, 1, NULL, NULL, 0, 'create', 0, ''), (4, 1, 3, 2, 2, 0, 'progress', 0, '');";
+        for (harm, expected) in [
+            ("", &[][..]),
+            (
+                "UPDATE events SET previous = 3 WHERE seq = 4",
+                &["event 4 does not lead to the one of its job before it"],
+            ),
+            (
+                "UPDATE events SET previous_step = 1 WHERE seq = 4",
+                &["event 4 does not lead to the one of its job before it", "job 1 does not lead to its newest event"],
+            ),
+            ("UPDATE jobs SET last_event = 2, events = 2 WHERE pk = 1", &["job 1 has more events than it knows of"]),
+            ("UPDATE jobs SET last_step = NULL WHERE pk = 2", &["job 2 does not lead to its newest event"]),
+            (
+                "UPDATE events SET job = 7 WHERE seq = 3",
+                &["event 3 is of a job that is not there", "job 2 does not lead to its newest event"],
+            ),
+            ("UPDATE events SET transition = 'reset' WHERE seq = 3", &["job 2 has no event that says it was created"]),
+            (
+                "UPDATE jobs SET events = 0, last_step = NULL, last_event = NULL WHERE pk = 2",
+                &[
+                    "job 2 has no event that says it was created",
+                    "job 2 does not lead to its newest event",
+                    "job 2 has more events than it knows of",
+                ],
+            ),
+        ] {
+            let mut connection = Connection::open_in_memory().unwrap();
+            super::super::migrate::migrate(&mut connection).unwrap();
+            connection.execute_batch(sound).unwrap();
+            connection.execute_batch(harm).unwrap();
+            assert_eq!(Offline(connection).problems().unwrap(), expected, "{harm}");
+        }
+    }
 }

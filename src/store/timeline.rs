@@ -46,8 +46,12 @@ impl Store {
     pub async fn timeline(&self, job: JobId, max: u32) -> Result<Timeline, Error> {
         self.read_long(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT time, transition, node, error, data FROM events
-                 WHERE job = ?1 AND transition <> 'progress' ORDER BY seq DESC LIMIT ?2",
+                "WITH RECURSIVE steps (at) AS (
+                     SELECT last_step FROM jobs WHERE pk = ?1
+                     UNION ALL
+                     SELECT e.previous_step FROM steps CROSS JOIN events AS e ON e.seq = steps.at LIMIT ?2)
+                 SELECT time, transition, node, error, data FROM steps CROSS JOIN events ON seq = steps.at
+                 ORDER BY seq DESC",
             )?;
             let mut steps: Vec<Step> =
                 statement.query_map(params![job, max + 1], from_row)?.collect::<Result<_, _>>()?;

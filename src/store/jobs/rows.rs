@@ -11,6 +11,7 @@ use crate::domain::ids::{JobId, NodeId};
 use crate::domain::lifecycle::{Actor, Phase, State, Work};
 use crate::domain::time::Timestamp;
 use crate::domain::workflow::MetaState;
+use crate::store::events::Chain;
 use crate::store::{Error, found};
 use crate::wire;
 
@@ -104,6 +105,7 @@ pub(in crate::store) struct Standing {
     /// Seconds that a run may take.
     pub(in crate::store) timeout_s: Option<f64>,
     pub(in crate::store) on_hold: bool,
+    pub(in crate::store) chain: Chain,
 }
 
 impl Standing {
@@ -179,7 +181,7 @@ pub(in crate::store) fn standing_by(
         format!(
             "SELECT kind = 'meta', phase, node, start_time, end_time, error_reason, progress_amount, parent,
                  deletion_time IS NOT NULL, description, notifications <> '{{}}', attempt, max_attempts, retry_delay,
-                 timeout, on_hold, {NODES_JOB}
+                 timeout, on_hold, events, last_event, last_step, {NODES_JOB}
              FROM jobs WHERE pk = ?1"
         )
     });
@@ -203,8 +205,9 @@ pub(in crate::store) fn standing_by(
             attempts: Attempts { number: row.get(11)?, max: row.get(12)?, retry_delay_s: row.get(13)? },
             timeout_s: row.get(14)?,
             on_hold: row.get(15)?,
+            chain: Chain { count: row.get(16)?, last: row.get(17)?, last_step: row.get(18)? },
         };
-        Ok(Some((standing, row.get(16)?)))
+        Ok(Some((standing, row.get(19)?)))
     });
     let (standing, nodes_job) = found(row)?.ok_or(Error::NotFound)?.ok_or_else(|| half(pk))?;
     let actor = actor(pk, by, standing.attempts.number, nodes_job)?;
@@ -222,13 +225,15 @@ pub(in crate::store) fn shown_and_standing_by(
 ) -> Result<(wire::Job, Standing, Option<Actor>), Error> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
         format!(
-            "SELECT {COLUMNS}, t.kind = 'meta', t.notifications <> '{{}}', {NODES_JOB} FROM jobs AS t WHERE t.pk = ?1"
+            "SELECT {COLUMNS}, t.kind = 'meta', t.notifications <> '{{}}', t.events, t.last_event, t.last_step, {NODES_JOB}
+             FROM jobs AS t WHERE t.pk = ?1"
         )
     });
-    let row = connection
-        .prepare_cached(&SQL)?
-        .query_row(params![pk, by.node], |row| Ok((from_row(row)?, row.get(26)?, row.get(27)?, row.get(28)?)));
-    let (shown, is_meta, asked_notifications, nodes_job) = found(row)?.ok_or(Error::NotFound)?;
+    let row = connection.prepare_cached(&SQL)?.query_row(params![pk, by.node], |row| {
+        let chain = Chain { count: row.get(28)?, last: row.get(29)?, last_step: row.get(30)? };
+        Ok((from_row(row)?, row.get(26)?, row.get(27)?, chain, row.get(31)?))
+    });
+    let (shown, is_meta, asked_notifications, chain, nodes_job) = found(row)?.ok_or(Error::NotFound)?;
     let parts = Parts {
         is_meta,
         phase: shown.phase,
@@ -247,6 +252,7 @@ pub(in crate::store) fn shown_and_standing_by(
         attempts: Attempts { number: shown.attempt, max: shown.max_attempts, retry_delay_s: shown.retry_delay },
         timeout_s: shown.timeout,
         on_hold: shown.hold,
+        chain,
     };
     let actor = actor(pk, by, shown.attempt, nodes_job)?;
     Ok((shown, standing, actor))

@@ -8,7 +8,7 @@ use crate::domain::lifecycle::{Action, Actor, Change, NodeChange, Outcome, Phase
 use crate::domain::time::Timestamp;
 use crate::domain::workflow::{MetaState, may_cancel};
 use crate::store::attempts::{self, Ends};
-use crate::store::events::{self, NewEvent};
+use crate::store::events::{self, Chain, NewEvent};
 use crate::store::{Error, WriteTx, workflow};
 use crate::wire;
 
@@ -211,7 +211,8 @@ impl<'a> From<&'a MetaState> for Facts<'a> {
     }
 }
 
-/// Writes a job's new standing and its event. The one place that writes a phase: guarded by the phase it comes from.
+/// Writes a job's new standing and its event. The one place that writes a phase: guarded by the phase it comes from, and by
+/// the event that led to it.
 pub(in crate::store) fn apply(
     tx: &WriteTx<'_>,
     job: JobId,
@@ -222,7 +223,10 @@ pub(in crate::store) fn apply(
     data: &str,
 ) -> Result<(), Error> {
     let Facts { phase, node, start_time, end_time, error_reason, progress } = facts;
+    let Standing { description, asked_notifications, chain, .. } = standing;
     let connection = tx.connection();
+    let seq = tx.next_event();
+    let Chain { count, last, last_step } = chain.and(seq, transition);
     // A lease belongs to the holder, and lasts as long as the job is held.
     let keeps_lease = match transition {
         Transition::Start | Transition::Progress | Transition::Error | Transition::Reset => node.is_some(),
@@ -237,16 +241,19 @@ pub(in crate::store) fn apply(
         // By far the most frequent. A job that is held changes nothing else by it (a meta-job, which nobody holds,
         // may), and a statement that names no column of an index leaves all indexes alone.
         Transition::Progress if node.is_some() => connection
-            .prepare_cached("UPDATE jobs SET progress_amount = ?3 WHERE pk = ?1 AND phase = ?2")?
-            .execute(params![job, from, progress])?,
+            .prepare_cached(
+                "UPDATE jobs SET progress_amount = ?3, events = ?4, last_event = ?5
+                 WHERE pk = ?1 AND phase = ?2 AND events = ?4 - 1",
+            )?
+            .execute(params![job, from, progress, count, last])?,
         _ => connection
             .prepare_cached(
                 "UPDATE jobs SET phase = ?3, node = ?4, start_time = ?5, end_time = ?6, error_reason = ?7,
                      progress_amount = ?8, retry_time = iif(?9 IN ('acquire', 'release'), retry_time, NULL),
                      deadline = iif(?9 = 'progress', deadline, NULL),
                      lease = iif(?10, lease, NULL), lease_expires = iif(?10, lease_expires, NULL),
-                     attempt = attempt + (?9 = 'acquire')
-                 WHERE pk = ?1 AND phase = ?2",
+                     attempt = attempt + (?9 = 'acquire'), events = ?11, last_event = ?12, last_step = ?13
+                 WHERE pk = ?1 AND phase = ?2 AND events = ?11 - 1",
             )?
             .execute(params![
                 job,
@@ -258,18 +265,20 @@ pub(in crate::store) fn apply(
                 error_reason,
                 progress,
                 transition,
-                keeps_lease
+                keeps_lease,
+                count,
+                last,
+                last_step
             ])?,
     };
     if changed != 1 {
-        return Err(Error::Broken(format!("job {job} was not in phase {from} any more")));
+        return Err(Error::Broken(format!("job {job} was not in phase {from} with {} events any more", chain.count)));
     }
     // Neither of the two changes who holds the job, and they are what a node calls most.
     if !matches!(transition, Transition::Progress | Transition::Start) {
         tx.note_job(job, None);
     }
-    let Standing { description, asked_notifications, .. } = standing;
-    let (node, progress, error) = (*node, *progress, *error_reason);
-    let event = NewEvent { job, transition, node, progress, error, description, data };
+    let (chain, node, progress, error) = (*chain, *node, *progress, *error_reason);
+    let event = NewEvent { seq, job, chain, transition, node, progress, error, description, data };
     events::append(tx, &event, *asked_notifications)
 }
