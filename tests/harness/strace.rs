@@ -5,6 +5,17 @@ use std::process::{Child, Command, Stdio};
 
 use super::process::until;
 
+/// Says whether every thread of a process is traced; `None` while that can't be told.
+fn are_all_traced(pid: u32) -> Option<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let status = std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+        if status.lines().any(|line| line == "TracerPid:\t0") {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
 /// The recorder, stopped when its record is taken.
 pub(crate) struct Recorder {
     strace: Child,
@@ -21,13 +32,10 @@ impl Recorder {
         let mut command = Command::new("strace");
         command.args(["-f", "-y"]).args(arguments).arg("-o").arg(&file).args(["-p", &pid.to_string()]);
         let recorder = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().ok().and_then(|mut strace| {
-            let traced = || {
-                let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-                Some(!status.lines().any(|line| line == "TracerPid:\t0"))
-            };
+            // It takes hold of one thread after the other; what those do that it has not come to is not recorded.
             let attached = until("strace", || match strace.try_wait().expect("a child can be asked") {
                 Some(_) => Some(false),
-                None => traced()?.then_some(true),
+                None => are_all_traced(pid)?.then_some(true),
             });
             attached.then_some(Self { strace, file, _temp: temp })
         });
