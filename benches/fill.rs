@@ -98,7 +98,9 @@ fn copy_statement(connection: &Connection, table: &str, key: &str) -> anyhow::Re
             "seq" => "?3 + number".to_owned(),
             "previous" => "nullif(?3 + number - 1, ?3)".to_owned(),
             "last_event" => "?3 + events".to_owned(),
-            "previous_step" | "last_step" => format!("?3 + (SELECT number FROM events WHERE seq = {name})"),
+            "previous_step" | "last_step" => {
+                format!("?3 + (SELECT its.number FROM events AS its WHERE its.seq = model.{name})")
+            }
             name if name == key => "?1".to_owned(),
             name => format!("\"{name}\""),
         });
@@ -107,7 +109,7 @@ fn copy_statement(connection: &Connection, table: &str, key: &str) -> anyhow::Re
     // No index finds the events of a job; but the models are the first of all.
     let among = if table == "events" { " AND seq <= (SELECT last_event FROM jobs WHERE pk = ?2)" } else { "" };
     let (into, from) = (into.join(", "), from.join(", "));
-    Ok(format!("INSERT INTO {table} ({into}) SELECT {from} FROM {table} WHERE {key} = ?2{among}"))
+    Ok(format!("INSERT INTO {table} ({into}) SELECT {from} FROM {table} AS model WHERE {key} = ?2{among}"))
 }
 
 /// Gives the size of the database, in bytes.
