@@ -636,6 +636,7 @@ DROP TRIGGER events_go;
 DROP TABLE events;
 ALTER TABLE events_in_chains RENAME TO events;
 
+-- Where to turn back for the events of a job after a place.
 CREATE INDEX events_marked ON events (job, seq) WHERE number % 64 = 0;
 
 -- Events go with their job, and in no other way.
