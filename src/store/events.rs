@@ -239,20 +239,13 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{migrate, plan_of};
+    use crate::store::{WHAT_JOBS_NEED, migrate, plan_of};
 
     /// A database with the events of two jobs: 300 of the first, and among them 10 of the second.
     fn two_jobs() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate::migrate(&mut connection).unwrap();
-        connection
-            .execute_batch(
-                "INSERT INTO users (username, password_hash, date_joined) VALUES ('a', '', 0);
-                 INSERT INTO licences (name, url) VALUES ('l', '');
-                 INSERT INTO job_templates (name, version, description, scope, licence, kind, specific, creator,
-                     creation_time) VALUES ('t', 1, '', '', 1, 'meta', '{}', 1, 0);",
-            )
-            .unwrap();
+        connection.execute_batch(WHAT_JOBS_NEED).unwrap();
         let mut chains = [Chain::default(); 2];
         for job in [1, 2] {
             connection

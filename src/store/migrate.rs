@@ -82,6 +82,7 @@ fn steps(schema: &str) -> Vec<(i64, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::WHAT_JOBS_NEED;
 
     #[test]
     fn steps_are_numbered_from_one_without_gaps() {
@@ -108,13 +109,10 @@ mod tests {
         connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
         connection.pragma_update(None, "user_version", version - 1).unwrap();
         connection.pragma_update(None, "foreign_keys", true).unwrap();
+        connection.execute_batch(WHAT_JOBS_NEED).unwrap();
         connection
             .execute_batch(
-                "INSERT INTO users (username, password_hash, date_joined) VALUES ('a', '', 0);
-                 INSERT INTO licences (name, url) VALUES ('l', '');
-                 INSERT INTO job_templates (name, version, description, scope, licence, kind, specific, creator,
-                     creation_time) VALUES ('t', 1, '', '', 1, 'meta', '{}', 1, 0);
-                 INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, creator,
+                "INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, creator,
                      creation_time) VALUES (1, 'meta', 'created', '{}', '{}', '', 1, 0);
                  INSERT INTO events (seq, job, time, transition, progress, description)
                      VALUES (1, 1, 0, 'create', 0, ''), (2, 1, 0, 'start', 0, '');",

@@ -195,3 +195,11 @@ fn plan_of(sql: &str) -> String {
     let steps = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
     steps.collect::<Result<Vec<_>, _>>().unwrap().join("; ")
 }
+
+/// Makes what jobs refer to: a user, a licence and a template of meta-jobs, each the first of its table but the licence.
+#[cfg(test)]
+const WHAT_JOBS_NEED: &str = "
+    INSERT INTO users (username, password_hash, date_joined) VALUES ('a', '', 0);
+    INSERT INTO licences (name, url) VALUES ('l', '');
+    INSERT INTO job_templates (name, version, description, scope, licence, kind, specific, creator, creation_time)
+        VALUES ('t', 1, '', '', (SELECT min(pk) FROM licences), 'meta', '{}', 1, 0);";

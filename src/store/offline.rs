@@ -283,14 +283,11 @@ pub(super) fn names_any(connection: &Connection) -> Result<bool, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{WHAT_JOBS_NEED, migrate};
 
     #[test]
     fn events_that_are_not_linked_as_they_should_be_are_found() {
-        let sound = "INSERT INTO users (username, password_hash, date_joined) VALUES ('a', '', 0);
-             INSERT INTO licences (name, url) VALUES ('l', '');
-             INSERT INTO job_templates (name, version, description, scope, licence, kind, specific, creator, creation_time)
-                 VALUES ('t', 1, '', '', 1, 'meta', '{}', 1, 0);
-             INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, creator, creation_time,
+        let sound = "INSERT INTO jobs (template, kind, phase, input_values, parameter_values, description, creator, creation_time,
                  events, last_event, last_step)
                  VALUES (1, 'meta', 'created', '{}', '{}', '', 1, 0, 3, 4, 2),
                         (1, 'meta', 'created', '{}', '{}', '', 1, 0, 1, 3, 3);
@@ -324,7 +321,8 @@ mod tests {
             ),
         ] {
             let mut connection = Connection::open_in_memory().unwrap();
-            super::super::migrate::migrate(&mut connection).unwrap();
+            migrate::migrate(&mut connection).unwrap();
+            connection.execute_batch(WHAT_JOBS_NEED).unwrap();
             connection.execute_batch(sound).unwrap();
             connection.execute_batch(harm).unwrap();
             assert_eq!(Offline(connection).problems().unwrap(), expected, "{harm}");
