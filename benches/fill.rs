@@ -60,7 +60,8 @@ fn fill(data: &Path, count: i64, model: impl Fn(i64) -> i64) -> anyhow::Result<(
     while next <= count {
         connection.execute_batch("BEGIN")?;
         for pk in next..=count.min(next + BATCH - 1) {
-            let place = connection.query_row("SELECT max(seq) FROM events", [], |row| row.get(0))?;
+            let mut newest = connection.prepare_cached("SELECT max(seq) FROM events")?;
+            let place = newest.query_row([], |row| row.get(0))?;
             let values = [pk, model(pk), place];
             for statement in &statements {
                 let mut statement = connection.prepare_cached(statement)?;

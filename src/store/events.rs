@@ -123,16 +123,19 @@ const COLUMNS: &str = "seq, job, transition, node, progress, error, description,
 const MARKED_EVERY: u32 = 64;
 
 /// The events of one job after a place: from an event that is far enough behind it, or the newest, backwards to it. `?4`
-/// says how many marked ones to go on before turning back.
+/// says how many marked ones to go on before turning back. The places are put in order before the events are looked up,
+/// one by one, as they are asked for: the texts of a whole page can be large.
 static OF_JOB: LazyLock<String> = LazyLock::new(|| {
     format!(
         "WITH RECURSIVE chain (at) AS (
              SELECT coalesce(
-                 (SELECT seq FROM events WHERE job = ?1 AND seq > ?2 AND number % 64 = 0 ORDER BY seq LIMIT 1 OFFSET ?4),
+                 (SELECT seq FROM events WHERE job = ?1 AND seq > ?2 AND number % {MARKED_EVERY} = 0
+                  ORDER BY seq LIMIT 1 OFFSET ?4),
                  (SELECT last_event FROM jobs WHERE pk = ?1))
              UNION ALL
              SELECT e.previous FROM chain CROSS JOIN events AS e ON e.seq = chain.at WHERE e.previous > ?2)
-         SELECT {COLUMNS} FROM chain CROSS JOIN events ON seq = chain.at WHERE seq > ?2 ORDER BY seq LIMIT ?3"
+         SELECT {COLUMNS} FROM (SELECT at FROM chain WHERE at > ?2 ORDER BY at LIMIT ?3) AS places
+             CROSS JOIN events ON seq = places.at"
     )
 });
 /// The events of all jobs after a place.
@@ -301,6 +304,7 @@ mod tests {
     #[test]
     fn no_more_of_a_long_history_is_read_than_is_wanted() {
         let plan = plan_of(&OF_JOB);
+        assert!(plan.ends_with("SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"), "texts are put in order: {plan}");
         assert!(plan.contains("SEARCH events USING INDEX events_marked (job=? AND seq>?)"), "{plan}");
         assert!(!plan.contains("SCAN e"), "{plan}");
     }

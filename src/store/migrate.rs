@@ -20,11 +20,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     if application != APPLICATION_ID && (application != 0 || tables != 0) {
         return Err(OpenError::Foreign);
     }
-    let known = steps.last().map_or(0, |(version, _)| *version);
+    let known = known_version();
     let is_upgrade = found > 0 && found < known;
     if is_upgrade {
         tracing::info!(
-            "bringing the database from schema {found} to {known}; with millions of jobs this takes minutes"
+            "bringing the database from schema {found} to {known}; this can take half a minute for a million jobs"
         );
         // What a step sorts can be larger than memory.
         connection.pragma_update(None, "temp_store", "FILE")?;
@@ -46,10 +46,15 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Gives the version that this binary brings databases to.
+fn known_version() -> i64 {
+    steps(SCHEMA).last().map_or(0, |(version, _)| *version)
+}
+
 /// Reads the version of a database; refuses one that is newer than this binary.
 fn version(connection: &Connection) -> Result<i64, OpenError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let known = steps(SCHEMA).last().map_or(0, |(version, _)| *version);
+    let known = known_version();
     if found > known { Err(OpenError::NewerSchema { found, known }) } else { Ok(found) }
 }
 
@@ -57,7 +62,7 @@ fn version(connection: &Connection) -> Result<i64, OpenError> {
 pub(super) fn check_version(connection: &Connection) -> Result<(), OpenError> {
     let found = version(connection)?;
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let known = steps(SCHEMA).last().map_or(0, |(version, _)| *version);
+    let known = known_version();
     match application {
         APPLICATION_ID if found == known => Ok(()),
         APPLICATION_ID => Err(OpenError::OlderSchema { found, known }),
