@@ -10,9 +10,12 @@ async fn a_job_is_submitted_with_a_file_watched_as_it_runs_and_fetched() {
     let lab = Lab::start();
     let Some(browser) = Browser::start(&lab).await else { return };
     let template = peaks(&lab).await;
+    report(&lab).await;
     browser.log_in(&lab.username(USER).await).await;
     browser.open("/submit").await;
+    browser.until("document.querySelectorAll('.card').length === 2").await;
     browser.type_into("#q", "chromatogram").await;
+    browser.until("document.querySelectorAll('.card').length === 1").await;
     browser.click(".card .title").await;
     browser.until(&format!("location.pathname === '/submit/{template}'")).await;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::elements::Element;
+use fantoccini::error::CmdError;
 use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -21,6 +22,9 @@ use super::process::{PASSWORD, deadline};
 /// Where Debian's packages put them.
 const BROWSER: &str = "/usr/bin/chromium";
 const DRIVER: &str = "/usr/bin/chromedriver";
+
+/// How long a page is left alone before it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A browser, ended with its driver when it is dropped.
 #[derive(Debug)]
@@ -136,19 +140,34 @@ impl Browser {
         self.client.delete_all_cookies().await.expect("cookies can be deleted");
     }
 
-    /// Finds an element.
-    pub(crate) async fn find(&self, css: &str) -> Element {
-        self.client.find(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}"))
-    }
-
     /// Clicks on an element.
     pub(crate) async fn click(&self, css: &str) {
-        self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+        self.on(css, async |element| element.click().await).await;
     }
 
     /// Presses keys in an element; a file's field takes a path.
     pub(crate) async fn type_into(&self, css: &str, text: &str) {
-        self.find(css).await.send_keys(text).await.unwrap_or_else(|error| panic!("{css}: {error}"));
+        self.on(css, async |element| element.send_keys(text).await).await;
+    }
+
+    /// Does something to an element. One that is not there yet is waited for, and one whose place was taken by another
+    /// between being found and being acted on is looked for again: pages draw their parts anew while they are used.
+    async fn on(&self, css: &str, act: impl AsyncFn(Element) -> Result<(), CmdError>) {
+        let end = deadline();
+        loop {
+            let done = match self.client.find(Locator::Css(css)).await {
+                Ok(element) => act(element).await,
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(()) => return,
+                Err(error) => {
+                    let is_on_the_way = error.is_no_such_element() || error.is_stale_element_reference();
+                    assert!(is_on_the_way && std::time::Instant::now() < end, "{css}: {error}");
+                }
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Presses a key, wherever the focus is.
@@ -184,7 +203,7 @@ impl Browser {
                 let text = self.eval("document.body.innerText").await;
                 panic!("waited too long for {expression} on {}: {text}", self.path().await);
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
