@@ -1,5 +1,7 @@
 //! Brings a database up to the schema of this binary, step by step, and refuses one that is newer.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use super::error::OpenError;
@@ -26,8 +28,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
         tracing::info!(
             "bringing the database from schema {found} to {known}; this can take half a minute for a million jobs"
         );
-        // What a step sorts can be larger than memory.
-        connection.pragma_update(None, "temp_store", "FILE")?;
+        sort_beside(connection)?;
     }
     for (version, sql) in steps.into_iter().filter(|(version, _)| *version > found) {
         let tx = connection.transaction()?;
@@ -40,10 +41,35 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
         tx.commit()?;
     }
     if is_upgrade {
-        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        sort_in_memory(connection)?;
         tracing::info!("the database is at schema {known}");
     }
     Ok(())
+}
+
+/// Lets SQLite sort in files beside the database: what a step sorts can be larger than memory, and the disk of the
+/// database is the one that has the room for it. SQLite itself would choose a folder of the system, which on an instrument
+/// can be a small one.
+fn sort_beside(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "temp_store", "FILE")?;
+    folder_of(connection).map_or(Ok(()), |folder| set_folder_to_sort_in(connection, folder))
+}
+
+/// Lets SQLite sort in memory again.
+fn sort_in_memory(connection: &Connection) -> rusqlite::Result<()> {
+    folder_of(connection).map_or(Ok(()), |_| set_folder_to_sort_in(connection, ""))?;
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
+/// Says where the files to sort in of all connections go; an empty name leaves that to SQLite.
+fn set_folder_to_sort_in(connection: &Connection, folder: &str) -> rusqlite::Result<()> {
+    // Deprecated, and the one way to say it without a variable of the environment.
+    connection.pragma_update(None, "temp_store_directory", folder)
+}
+
+/// Gives the folder that a database is in; `None` for one in memory.
+fn folder_of(connection: &Connection) -> Option<&str> {
+    Path::new(connection.path()?).parent()?.to_str()
 }
 
 /// Gives the version that this binary brings databases to.
@@ -86,6 +112,8 @@ fn steps(schema: &str) -> Vec<(i64, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::OptionalExtension;
+
     use super::*;
     use crate::store::WHAT_JOBS_NEED;
 
@@ -269,6 +297,23 @@ mod tests {
         assert_eq!(rows("PRAGMA integrity_check"), ["ok"]);
         connection.execute("DELETE FROM jobs WHERE pk = 1", []).unwrap();
         assert_eq!(rows(links), ["13 4 1 - -"]);
+    }
+
+    #[test]
+    fn files_to_sort_in_are_for_the_upgrade_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join("labrun.db")).unwrap();
+        let set = |connection: &Connection| -> (i64, Option<String>) {
+            let store = connection.query_row("PRAGMA temp_store", [], |row| row.get(0)).unwrap();
+            let directory = connection.query_row("PRAGMA temp_store_directory", [], |row| row.get(0));
+            (store, directory.optional().unwrap())
+        };
+        sort_beside(&connection).unwrap();
+        // SQLite says the name of the database without links.
+        let beside = folder.path().canonicalize().unwrap().to_str().map(str::to_owned);
+        assert_eq!(set(&connection), (1, beside));
+        sort_in_memory(&connection).unwrap();
+        assert_eq!(set(&connection), (2, None));
     }
 
     /// What is written at every transition must not cost SQLite a table of its own; see step 4.
