@@ -4,7 +4,7 @@
     LABRUN_PASSWORD=... python3 worker.py         also: LABRUN_URL, LABRUN_USER; --once to stop when no job is free"""
 import base64, csv, hashlib, json, os, socket, sys, time
 from http.client import HTTPException
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 URL, USER = os.environ.get("LABRUN_URL", "http://127.0.0.1:8000"), os.environ.get("LABRUN_USER", "admin")
@@ -21,6 +21,9 @@ def call(path, body=None, raw=None, method="POST", **headers):
         error.msg = json.load(error)["detail"]
         if path == "/auth/obtain" and error.code in (400, 401, 429): sys.exit(f"{USER} can't log in: {error.msg} Set LABRUN_USER and LABRUN_PASSWORD.")
         if error.code != 401: raise
+    except URLError as error:
+        if session: raise
+        sys.exit(f"{URL} does not answer: {error.reason}. Is labrun running there? LABRUN_URL says where.")
     session["Authorization"] = "Bearer " + call("/auth/obtain", {"username": USER, "password": os.environ.get("LABRUN_PASSWORD", "")})["access"]
     return call(path, body, raw, method, **{**headers, **session})
 

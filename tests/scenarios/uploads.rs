@@ -114,21 +114,36 @@ async fn a_refusal_ends_an_upload_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_worker_in_python_says_in_one_line_that_it_cannot_log_in() {
     let lab = Lab::start();
+    let url = format!("http://127.0.0.1:{}", lab.port());
     for password in [Some("a-wrong-password"), None] {
-        let mut command = std::process::Command::new("python3");
-        command.args(["examples/worker.py", "--once"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        command.env("LABRUN_URL", format!("http://127.0.0.1:{}", lab.port()));
-        command.env("LABRUN_USER", "admin").env_remove("LABRUN_PASSWORD");
-        command.envs(password.map(|password| ("LABRUN_PASSWORD", password)));
-        let run = tokio::task::spawn_blocking(move || command.output());
-        let Ok(output) = run.await.expect("no panic") else {
-            println!("SKIPPED: no python3");
-            return;
-        };
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+        let Some(said) = last_words_of_the_worker_in_python(&url, password).await else { return };
         assert!(said.contains("LABRUN_PASSWORD"), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_in_python_says_in_one_line_that_there_is_no_server() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address");
+    let url = format!("http://{nobody}");
+    let Some(said) = last_words_of_the_worker_in_python(&url, Some(PASSWORD)).await else { return };
+    assert!(said.contains(&url) && said.contains("LABRUN_URL"), "{said}");
+}
+
+/// Runs the example worker in Python, which is to fail and to say why in one line: that line, or `None`, with a line,
+/// where there is no Python.
+async fn last_words_of_the_worker_in_python(url: &str, password: Option<&str>) -> Option<String> {
+    let mut command = std::process::Command::new("python3");
+    command.args(["examples/worker.py", "--once"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.env("LABRUN_URL", url).env("LABRUN_USER", "admin").env_remove("LABRUN_PASSWORD");
+    command.envs(password.map(|password| ("LABRUN_PASSWORD", password)));
+    let run = tokio::task::spawn_blocking(move || command.output());
+    let Ok(output) = run.await.expect("no panic") else {
+        println!("SKIPPED: no python3");
+        return None;
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    Some(said)
 }
 
 /// The upload of the example worker in Python, in pieces of 1,000 bytes.
