@@ -65,7 +65,7 @@ pub(in crate::server::pages) fn node_name(app: &App, node: NodeId) -> Result<Str
 
 /// Gives what people call a node: its address, and its index where there are several.
 pub(in crate::server::pages) fn called(node: &Node) -> String {
-    if node.index == 0 { node.ip.clone() } else { format!("{} [{}]", node.ip, node.index) }
+    if node.index == 0 { node.ip.clone() } else { format!("{}#{}", node.ip, node.index) }
 }
 
 /// Gives what people call a job: the first line of its description, or its template.
