@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::net::TcpSocket;
+
 /// How long a test waits for an e-mail.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -69,6 +71,31 @@ impl Shared {
     }
 }
 
+/// A port on which nothing listens, and which nobody else is given: a socket that has the port and takes no connection.
+#[derive(Debug)]
+pub struct ClosedPort(TcpSocket);
+
+impl ClosedPort {
+    /// Takes a free one.
+    pub fn take() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        Self(socket)
+    }
+
+    /// Its number.
+    pub fn port(&self) -> u16 {
+        self.0.local_addr().expect("its address").port()
+    }
+
+    /// Starts a mail server on it. Within a runtime.
+    pub fn open(self) -> Smtp {
+        let listener = self.0.listen(64).and_then(tokio::net::TcpListener::into_std).expect("it can be listened on");
+        listener.set_nonblocking(false).expect("it can block");
+        Smtp::on(listener)
+    }
+}
+
 /// The server; it ends when dropped.
 #[derive(Debug)]
 pub struct Smtp {
@@ -80,12 +107,10 @@ pub struct Smtp {
 impl Smtp {
     /// Starts one on a free port.
     pub fn start() -> Self {
-        Self::start_on(0)
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the mail server"))
     }
 
-    /// Starts one on a port.
-    pub fn start_on(port: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port for the mail server");
+    fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared::default());
         let accepting = std::thread::spawn({
@@ -93,12 +118,6 @@ impl Smtp {
             move || accept(&listener, &shared)
         });
         Self { address, shared, accepting: Some(accepting) }
-    }
-
-    /// Gives a port on which nothing listens.
-    pub fn closed_port() -> u16 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.local_addr().expect("its address").port()
     }
 
     /// The port that it listens on.

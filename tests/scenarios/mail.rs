@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::dump::open;
-use crate::harness::smtp::{Fault, Smtp};
+use crate::harness::smtp::{ClosedPort, Fault, Smtp};
 use crate::harness::{ADMIN, Held, Lab, Setup, USER, until};
 
 /// A server that sends its e-mails to a port on loopback.
@@ -72,8 +72,8 @@ async fn the_jobs_creator_is_told_when_nobody_is_named() {
 
 #[tokio::test]
 async fn the_queue_outlives_the_server_and_the_mail_servers_absence() {
-    let port = Smtp::closed_port();
-    let lab = Lab::start_with(mailing(port));
+    let closed = ClosedPort::take();
+    let lab = Lab::start_with(mailing(closed.port()));
     let first = job(&lab, on_finish(&["a@lab.example", "b@lab.example"])).await;
     run(&lab, first).await;
     // In the database before the answer, not only in memory.
@@ -82,7 +82,7 @@ async fn the_queue_outlives_the_server_and_the_mail_servers_absence() {
     wait_for_log(&lab, "an e-mail waits to be tried again");
     assert_eq!(queued(&lab), 2);
 
-    let smtp = Smtp::start_on(port);
+    let smtp = closed.open();
     lab.server(|server| server.restart());
     let delivered = smtp.wait_for(2);
     let recipients: Vec<&str> = delivered.iter().map(|mail| mail.to[0].as_str()).collect();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use labrun::client::{Client, RESUMABLE_ABOVE_BYTES};
 use labrun::domain::ids::{JobId, NodeId};
 
+use crate::harness::smtp::ClosedPort;
 use crate::harness::{Held, Lab, PASSWORD, Proxy, Server, USER, sha256};
 
 /// Makes a file that differs everywhere; gives its SHA-256 in hex.
@@ -123,8 +124,8 @@ async fn the_worker_in_python_says_in_one_line_that_it_cannot_log_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_worker_in_python_says_in_one_line_that_there_is_no_server() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address");
-    let url = format!("http://{nobody}");
+    let closed = ClosedPort::take();
+    let url = format!("http://127.0.0.1:{}", closed.port());
     let Some(said) = last_words_of_the_worker_in_python(&url, Some(PASSWORD)).await else { return };
     assert!(said.contains(&url) && said.contains("LABRUN_URL"), "{said}");
 }

@@ -16,7 +16,7 @@ use crate::server::mail::{MailSettings, SmtpTls};
 use crate::store::create::NewJob;
 use crate::store::jobs::{By, Verb};
 use crate::store::notify::Telling;
-use smtp::{Fault, Smtp};
+use smtp::{ClosedPort, Fault, Smtp};
 
 const ADMIN: UserId = UserId(1);
 
@@ -173,7 +173,8 @@ async fn a_refused_text_is_tried_again_too() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_asked_ever_less_often_for_a_day() {
-    let mut bench = Bench::new(settings(Smtp::closed_port())).await;
+    let closed = ClosedPort::take();
+    let mut bench = Bench::new(settings(closed.port())).await;
     bench.mail_to(&["a@lab.example", "b@lab.example"]).await;
     let mut asked = Vec::new();
     let mut given_up = Vec::new();
@@ -197,7 +198,8 @@ async fn a_server_that_is_down_is_asked_ever_less_often_for_a_day() {
 
 #[tokio::test]
 async fn days_without_a_labrun_do_not_make_an_email_hopeless() {
-    let mut bench = Bench::new(settings(Smtp::closed_port())).await;
+    let closed = ClosedPort::take();
+    let mut bench = Bench::new(settings(closed.port())).await;
     bench.mail_to(&["a@lab.example"]).await;
     bench.turn(3 * 24 * 60 * 60);
     for _ in 0..9 {
@@ -209,11 +211,11 @@ async fn days_without_a_labrun_do_not_make_an_email_hopeless() {
 
 #[tokio::test]
 async fn a_new_start_does_not_wait() {
-    let port = Smtp::closed_port();
-    let mut bench = Bench::new(settings(port)).await;
+    let closed = ClosedPort::take();
+    let mut bench = Bench::new(settings(closed.port())).await;
     bench.mail_to(&["a@lab.example"]).await;
     assert_eq!(bench.round().await, (0, 1, 0));
-    let smtp = Smtp::start_on(port);
+    let smtp = closed.open();
     assert_eq!(bench.round().await, (0, 0, 0));
     bench.store.retry_mails().await.unwrap();
     assert_eq!((bench.round().await, smtp.delivered().len()), ((1, 0, 0), 1));
