@@ -135,7 +135,11 @@ mod tests {
 
     /// A database as the steps before one leave it, with a job and two events.
     fn before(version: usize) -> Connection {
-        let connection = Connection::open_in_memory().unwrap();
+        before_on(Connection::open_in_memory().unwrap(), version)
+    }
+
+    /// The same in a database that is still empty.
+    fn before_on(connection: Connection, version: usize) -> Connection {
         for (_, sql) in &steps(SCHEMA)[..version - 1] {
             connection.execute_batch(sql).unwrap();
         }
@@ -302,12 +306,15 @@ mod tests {
     #[test]
     fn files_to_sort_in_are_for_the_upgrade_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = Connection::open(folder.path().join("labrun.db")).unwrap();
+        let mut connection = before_on(Connection::open(folder.path().join("labrun.db")).unwrap(), 6);
         let set = |connection: &Connection| -> (i64, Option<String>) {
             let store = connection.query_row("PRAGMA temp_store", [], |row| row.get(0)).unwrap();
             let directory = connection.query_row("PRAGMA temp_store_directory", [], |row| row.get(0));
             (store, directory.optional().unwrap())
         };
+        assert_eq!(set(&connection), (0, None));
+        migrate(&mut connection).unwrap();
+        assert_eq!(set(&connection), (2, None));
         sort_beside(&connection).unwrap();
         // SQLite says the name of the database without links.
         let beside = folder.path().canonicalize().unwrap().to_str().map(str::to_owned);
